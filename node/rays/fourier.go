@@ -49,11 +49,15 @@ func NewPublishedFourier() *Fourier {
 func (f *Fourier) Width(w int) int { return w * (1 + 2*len(f.frequencies)) }
 
 // Encode encodes vectors of w numbers each. The published encoding needs numbers that bfloat16 holds.
-func (f *Fourier) Encode(vectors []float32, w int) ([]float32, error) { return f.all(vectors, w, false) }
+func (f *Fourier) Encode(vectors []float32, w int) ([]float32, error) {
+	return f.all(vectors, w, false)
+}
 
 // EncodePoints is [Fourier.Encode] for directions of points, [N][3], in the published profile: the reference averages their
 // embeddings over windows of one, which turns −0 into +0 and changes nothing else.
-func (f *Fourier) EncodePoints(directions []float32) ([]float32, error) { return f.all(directions, 3, true) }
+func (f *Fourier) EncodePoints(directions []float32) ([]float32, error) {
+	return f.all(directions, 3, true)
+}
 
 func (f *Fourier) all(vectors []float32, w int, plusZero bool) ([]float32, error) {
 	if w < 1 || len(vectors)%w != 0 {
