@@ -1,7 +1,6 @@
 package points
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"math/bits"
@@ -96,7 +95,7 @@ func newFarBoxes(xyz []float32) *farBoxes {
 	return f
 }
 
-// split halves a range at the median of its widest axis until it is small.
+// split halves a range in the middle of its widest axis until it is small or all in one place.
 func (f *farBoxes) split(begin, end int) {
 	if begin == end {
 		return
@@ -108,7 +107,7 @@ func (f *farBoxes) split(begin, end int) {
 			lo[k], hi[k] = min(lo[k], q.p[k]), max(hi[k], q.p[k])
 		}
 	}
-	if len(part) <= 64 {
+	if len(part) <= 64 || lo == hi {
 		b := farBox{lo: lo, hi: hi, begin: begin, end: end, far: 1e10, rank: math.MaxInt32}
 		for _, q := range part {
 			if q.rank < b.rank {
@@ -124,10 +123,16 @@ func (f *farBoxes) split(begin, end int) {
 			axis = k
 		}
 	}
-	slices.SortFunc(part, func(a, b farPoint) int { return cmp.Compare(a.p[axis], b.p[axis]) })
-	middle := begin + len(part)/2
-	f.split(begin, middle)
-	f.split(middle, end)
+	middle := (float64(lo[axis]) + float64(hi[axis])) / 2 // in float64 it is below hi
+	low := 0
+	for i := range part {
+		if float64(part[i].p[axis]) <= middle {
+			part[i], part[low] = part[low], part[i]
+			low++
+		}
+	}
+	f.split(begin, begin+low)
+	f.split(begin+low, end)
 }
 
 // add lowers the distances to the picked points by a new one.

@@ -24,7 +24,7 @@ func (c *Cloud) Thin(max int) (*Cloud, float64, error) {
 		return nil, 0, fmt.Errorf("thin cloud: its extent is %v m, expected a finite number", extent)
 	}
 	t := newThinner(c)
-	if extent == 0 {
+	if extent < 1e-100 { // one place as far as arithmetic can tell
 		return c.pick([]int32{0}), 0, nil
 	}
 	// Counts fall as the edge grows, though not strictly: the search keeps a known good edge (hi) and stops when the
