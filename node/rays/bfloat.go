@@ -11,6 +11,12 @@ func round(v float32) float32 {
 	return math.Float32frombits((b + 0x7FFF + b>>16&1) &^ 0xFFFF)
 }
 
+// roundFinite is [round] for numbers that are not NaN, without looking.
+func roundFinite(v float32) float32 {
+	b := math.Float32bits(v)
+	return math.Float32frombits((b + 0x7FFF + b>>16&1) &^ 0xFFFF)
+}
+
 // Bits returns the bfloat16 bit patterns of numbers that were rounded to bfloat16.
 func Bits(values []float32) []uint16 {
 	out := make([]uint16, len(values))

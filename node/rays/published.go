@@ -132,18 +132,18 @@ func pixelRays(first, pose pose32, k [9]float64, edge int, out []float32) {
 			byColumn[p][i], byRow[p][i] = round(u*m[i][0]), round(v*m[i][1])
 		}
 	}
+	m0, m1, m2 := m[0][2], m[1][2], m[2][2]
+	r := first.r
 	for y := range edge {
-		b := byRow[y]
-		for x := range edge {
-			a := byColumn[x]
-			r0, r1, r2 := round(a[0]+b[0]+m[0][2]), round(a[1]+b[1]+m[1][2]), round(a[2]+b[2]+m[2][2])
+		b, row := byRow[y], out[3*y*edge:3*(y+1)*edge]
+		for x, a := range byColumn {
+			r0, r1, r2 := roundFinite(a[0]+b[0]+m0), roundFinite(a[1]+b[1]+m1), roundFinite(a[2]+b[2]+m2)
 			norm := round(float32(math.Sqrt(float64(dot(r0, r0, r1, r1, r2, r2)))))
-			v0, v1, v2 := round(r0/norm), round(r1/norm), round(r2/norm)
-			o := out[3*(y*edge+x):]
-			_ = o[2]
-			o[0] = round(dot(v0, first.r[0][0], v1, first.r[1][0], v2, first.r[2][0]))
-			o[1] = round(dot(v0, first.r[0][1], v1, first.r[1][1], v2, first.r[2][1]))
-			o[2] = round(dot(v0, first.r[0][2], v1, first.r[1][2], v2, first.r[2][2]))
+			v0, v1, v2 := round(r0/norm), round(r1/norm), round(r2/norm) // NaN for a pose without a rotation
+			o := row[3*x : 3*x+3 : 3*x+3]
+			o[0] = roundFinite(dot(v0, r[0][0], v1, r[1][0], v2, r[2][0]))
+			o[1] = roundFinite(dot(v0, r[0][1], v1, r[1][1], v2, r[2][1]))
+			o[2] = roundFinite(dot(v0, r[0][2], v1, r[1][2], v2, r[2][2]))
 		}
 	}
 }
