@@ -355,3 +355,21 @@ func BenchmarkPatchRays(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkPatchPlaces(b *testing.B) { // a window of 32 frames of 14×14 patches
+	r := rand.New(rand.NewPCG(8, 0))
+	v, _ := randomVoxels(b, r, 20000, 6, 0.06)
+	c, err := NewCaster(v, nil, CastOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	views := make([]View, 32)
+	for i := range views {
+		views[i] = View{Pose: randomPose(r, 0.5), K: [9]float64{300, 0, 320, 0, 300, 240, 0, 0, 1}, Width: 640, Height: 480}
+	}
+	for b.Loop() {
+		if _, _, err := c.PatchPlaces(views, 14); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
