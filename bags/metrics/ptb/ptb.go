@@ -12,15 +12,24 @@ import (
 // punctuation is what pycocoevalcap takes out. The brackets in it are upper case and never match lower-cased tokens.
 var punctuation = []string{"''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "!", ",", ":", "-", "--", "...", ";"}
 
-// Caption gives the tokens of a text without punctuation, joined by spaces: what COCO's scorers see.
-func Caption(text string) string {
-	var kept []string
-	for _, t := range Tokens(text) {
-		if !slices.Contains(punctuation, t) {
-			kept = append(kept, t)
+// Captions gives each text's tokens without punctuation, joined by spaces: what COCO's scorers see. The pipeline tokenises
+// all texts as one file, so an abbreviation at the end of one text is read by how the next one starts.
+func Captions(texts []string) []string {
+	out := make([]string, len(texts))
+	for i, text := range texts {
+		after := ""
+		if i+1 < len(texts) {
+			after = "\n" + texts[i+1]
 		}
+		var kept []string
+		for _, t := range tokens(text, after) {
+			if !slices.Contains(punctuation, t) {
+				kept = append(kept, t)
+			}
+		}
+		out[i] = strings.Join(kept, " ")
 	}
-	return strings.Join(kept, " ")
+	return out
 }
 
 // replacements come before lexing: typographic variants of what the Treebank writes in ASCII.
@@ -31,8 +40,15 @@ var replacements = strings.NewReplacer(
 	"£", "#", "€", "$",
 )
 
-// abbreviations keep their dot wherever they stand.
-const abbreviations = `(?:mr|mrs|ms|dr|prof|st|vs|inc|ltd|co|corp|jr|sr|etc|no|e\.g|i\.e|a\.m|p\.m|ph\.d|fig|vol|pp?)`
+// Abbreviations by what a following capital means. Observed, word by word, of the pipeline's tokeniser.
+const (
+	// closing ones may end a sentence: before a capital their dot counts twice.
+	closing = `(?:etc|inc|ltd|co|corp|jr|sr|bros|plc|est|univ|blvd|rd|sq|al|ph\.d|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec|mon|tue|wed|thu|fri)`
+	// titles never end one.
+	titles = `(?:mr|mrs|ms|dr|prof|st|vs|v|cf|dept|ave|mt|ft|gov|sen|rep|gen|col|lt|sgt|capt|cmdr|rev|hon|e\.g|i\.e)`
+	// numbered ones are abbreviations before a number alone.
+	numbered = `(?:nos?|figs?|pp?)`
+)
 
 // lexemes are tried in order at each position; the first that matches is the token. Case is ignored.
 var lexemes = func() []*regexp.Regexp {
@@ -41,7 +57,7 @@ var lexemes = func() []*regexp.Regexp {
 		`https?://[^\s<>"]+`,
 		`[a-z0-9._-]+@[a-z0-9-]+(?:\.[a-z0-9-]+)+`,
 		`</?[a-z][a-z0-9]*(?: [a-z]+=[^<>\n]*)?/?>`,
-		abbreviations + `\.`,
+		titles + `\.`,
 		`\p{L}(?:\.\p{L})+\b\.?`, // U.S., a.b.c
 		`\d+ \d+/\d+`,            // 3 1/2
 		`\d+(?:[/.,:-]\d+)+`,     // 1/2, 3.5, 1,234.5, 10:30, 2020-01-31
@@ -61,7 +77,15 @@ var lexemes = func() []*regexp.Regexp {
 }()
 
 var (
-	initial  = regexp.MustCompile(`^\p{Lu}\.`)
+	initial   = regexp.MustCompile(`^\p{Lu}\.`)
+	closes    = regexp.MustCompile(`^(?i:` + closing + `)\.`)
+	beforeNum = regexp.MustCompile(`^(?i:` + numbered + `)\.(?:\s*\d)`)
+	acronym   = regexp.MustCompile(`^\p{L}(?:\.\p{L})+\b\.`)
+	letter    = regexp.MustCompile(`^\p{L}`)
+	capital   = regexp.MustCompile(`^\s+[A-Z]`)
+	// starters are the words before which an acronym's dot also ends the sentence.
+	starters = regexp.MustCompile(`^\s+(?:A|About|According|Additionally|After|An|As|At|But|Earlier|He|Her|Here|However|If|In|It|Last|Many|More|Mr\.|Ms\.|Now|Once|One|Other|Our|She|Since|So|Some|Such|That|The|Their|Then|There|These|They|This|We|What|When|While|Yet|You)(?:[^\p{L}]|$)`)
+
 	emoticon = regexp.MustCompile(`^:[dp](?:[^\p{L}\d]|$)`)
 	clitic   = regexp.MustCompile(`^(?i)'(?:s|m|d|re|ve|ll)(?:[^\p{L}\d]|$)`)
 	elided   = regexp.MustCompile(`^(?i)'(?:em|til|n'|cause|n|\d0s)(?:[^\p{L}\d]|$)`)
@@ -79,7 +103,9 @@ var splits = map[string][]string{
 var brackets = map[rune]string{'(': "-lrb-", ')': "-rrb-", '[': "-lsb-", ']': "-rsb-", '{': "-lcb-", '}': "-rcb-"}
 
 // Tokens gives all tokens of a text, lower-cased.
-func Tokens(text string) []string {
+func Tokens(text string) []string { return tokens(text, "") }
+
+func tokens(text, after string) []string {
 	s := replacements.Replace(text)
 	s = strings.Map(func(r rune) rune {
 		switch {
@@ -90,7 +116,7 @@ func Tokens(text string) []string {
 		}
 		return r
 	}, s)
-	l := lexer{rest: s, before: ' '}
+	l := lexer{rest: s, before: ' ', after: after}
 	for l.next() {
 	}
 	return l.tokens
@@ -98,7 +124,8 @@ func Tokens(text string) []string {
 
 type lexer struct {
 	rest   string
-	before rune // what stood before, to tell opening from closing quotes
+	before rune   // what stood before, to tell opening from closing quotes
+	after  string // what the pipeline sees behind the text: the next one of the batch
 	tokens []string
 }
 
@@ -157,6 +184,16 @@ func (l *lexer) next() bool {
 			return true
 		}
 	}
+	if m := beforeNum.FindString(s); m != "" {
+		dot := strings.IndexByte(m, '.') + 1
+		return l.emit(dot, m[:dot])
+	}
+	if m := closes.FindString(s); m != "" {
+		return l.abbreviation(m, capital)
+	}
+	if m := acronym.FindString(s); m != "" && !letter.MatchString(s[len(m):]) && !strings.EqualFold(m, "e.g.") && !strings.EqualFold(m, "i.e.") {
+		return l.abbreviation(m, starters)
+	}
 	if m := initial.FindString(s); m != "" && !(len(s) > 2 && s[2] != ' ') {
 		return l.emit(len(m), m)
 	}
@@ -181,6 +218,14 @@ func (l *lexer) next() bool {
 		return l.emit(len(string(r)), t)
 	}
 	return false
+}
+
+// abbreviation takes a word with its dot, which stands for a full stop as well when a new sentence follows.
+func (l *lexer) abbreviation(m string, ends *regexp.Regexp) bool {
+	if ends.MatchString(l.rest[len(m):] + l.after) {
+		return l.emit(len(m), m, ".")
+	}
+	return l.emit(len(m), m)
 }
 
 func isMixedFraction(m string) bool {
