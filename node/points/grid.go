@@ -109,6 +109,24 @@ func (g *Grid) At(x, y, z int32) int32 {
 	return g.rows[b<<6|cell(x, y, z)]
 }
 
-// BlockEmpty reports whether the 4×4×4 block that holds the given cell has no voxel at all; blocks begin at multiples of
-// 4 on each axis. Ray casting steps over empty blocks.
-func (g *Grid) BlockEmpty(x, y, z int32) bool { return g.block(x>>2, y>>2, z>>2) < 0 }
+// Cursor looks up cells near to each other: it remembers the last block. The zero value is not valid; see [Grid.Cursor].
+type Cursor struct {
+	grid  *Grid
+	at    [3]int32
+	block int32
+}
+
+// Cursor returns a cursor for one goroutine.
+func (g *Grid) Cursor() Cursor { return Cursor{grid: g, block: g.block(0, 0, 0)} }
+
+// At is [Grid.At]. empty reports whether the whole 4×4×4 block of the cell has no voxel; blocks begin at multiples of 4 on
+// each axis. Ray casting steps over empty blocks.
+func (c *Cursor) At(x, y, z int32) (row int32, empty bool) {
+	if at := [3]int32{x >> 2, y >> 2, z >> 2}; at != c.at {
+		c.at, c.block = at, c.grid.block(at[0], at[1], at[2])
+	}
+	if c.block < 0 {
+		return -1, true
+	}
+	return c.grid.rows[c.block<<6|cell(x, y, z)], false
+}

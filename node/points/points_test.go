@@ -159,6 +159,7 @@ func TestGridAgainstAMap(t *testing.T) {
 				first[c] = i
 			}
 		}
+		cursor := g.Cursor()
 		for i := range 20000 {
 			c := [3]int32{int32(r.IntN(2*spread) - spread), int32(r.IntN(2*spread) - spread), int32(r.IntN(2*spread) - spread)}
 			if i < 5000 {
@@ -171,8 +172,8 @@ func TestGridAgainstAMap(t *testing.T) {
 			if got := g.At(c[0], c[1], c[2]); got != want {
 				t.Fatalf("row at %v is %d, expected %d", c, got, want)
 			}
-			if want >= 0 && g.BlockEmpty(c[0], c[1], c[2]) {
-				t.Fatalf("the block of %v is said to be empty", c)
+			if got, empty := cursor.At(c[0], c[1], c[2]); got != want || empty && want >= 0 {
+				t.Fatalf("the cursor finds row %d at %v, expected %d; block empty: %v", got, c, want, empty)
 			}
 		}
 	}

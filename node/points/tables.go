@@ -140,23 +140,14 @@ func neighbours(grid *Grid, coords []int32, kernel int) []int32 {
 	n, volume, half := len(coords)/3, kernel*kernel*kernel, int32(kernel/2)
 	table := make([]int32, n*volume)
 	parallel(n, 512, func(lo, hi int) {
+		cursor := grid.Cursor()
 		for i := lo; i < hi; i++ {
 			x, y, z := coords[3*i], coords[3*i+1], coords[3*i+2]
 			row := table[i*volume : i*volume : (i+1)*volume]
-			// A kernel touches at most three blocks per axis; remember the last one looked up.
-			var last [3]int32
-			block := int32(-2)
 			for dz := -half; dz <= half; dz++ {
 				for dy := -half; dy <= half; dy++ {
 					for dx := -half; dx <= half; dx++ {
-						cx, cy, cz := x+dx, y+dy, z+dz
-						if w := [3]int32{cx >> 2, cy >> 2, cz >> 2}; block == -2 || w != last {
-							block, last = grid.block(w[0], w[1], w[2]), w
-						}
-						r := int32(Missing)
-						if block >= 0 {
-							r = grid.rows[block<<6|cell(cx, cy, cz)]
-						}
+						r, _ := cursor.At(x+dx, y+dy, z+dz)
 						row = append(row, r)
 					}
 				}

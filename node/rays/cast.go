@@ -118,15 +118,16 @@ func (c *Caster) first(origin, direction r3.Vec) (float64, int32) {
 	for k := range 3 {
 		at[k] = int32(min(max(math.Floor(o[k]+t*d[k]), 0), c.high[k]-1))
 	}
+	cursor := c.grid.Cursor()
 	// Every step leaves a cell or a block, so a ray takes no more steps than the map has cells along it.
 	for t < end {
 		size, low := int32(1), at
-		if c.grid.BlockEmpty(at[0], at[1], at[2]) {
+		if row, empty := cursor.At(at[0], at[1], at[2]); empty {
 			size = 4
 			for k := range 3 {
 				low[k] &^= 3
 			}
-		} else if row := c.grid.At(at[0], at[1], at[2]); row >= 0 {
+		} else if row >= 0 {
 			return t, row
 		}
 		next, axis := math.Inf(1), -1
