@@ -1,0 +1,105 @@
+package config
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stllm/stllm/node/testdata"
+)
+
+func TestPresets(t *testing.T) {
+	for name, c := range map[string]*Config{"published": Default(), "nano": Nano(1024, 5)} {
+		if err := c.Validate(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		data, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := Parse(data)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		again, _ := json.Marshal(back)
+		if string(again) != string(data) {
+			t.Errorf("%s: written and read gives\n%s\nfrom\n%s", name, again, data)
+		}
+	}
+}
+
+func TestGoldenConfig(t *testing.T) {
+	dir := testdata.Golden(t, "core", "model")
+	c, err := Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Profile != Published || c.VisionConfig.Layers() != c.VisionConfig.NumHiddenLayers-1 || c.PooledGrid()*c.PooledGrid() != c.ImgNumPatches {
+		t.Errorf("%+v", c)
+	}
+	g, err := LoadGeneration(dir)
+	if err != nil || len(g.EOSTokenID) != 2 || !g.DoSample || g.TopK != 20 || g.NumBeams != 1 {
+		t.Errorf("%+v, %v", g, err)
+	}
+}
+
+// A published config.json names neither the vision tower's nor the Q-Former's sizes.
+func TestDefaults(t *testing.T) {
+	c, err := Parse([]byte(`{"vocab_size":152064,"hidden_size":3584,"intermediate_size":18944,"num_hidden_layers":28,"num_attention_heads":28,"num_key_value_heads":4,"eos_token_id":[151645,151643]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.VisionConfig.Layers() != 26 || c.QFormerConfig.EncoderHiddenSize != 768 || c.ImgNumPatches != 196 || c.HeadDim() != 128 || c.PooledGrid() != 14 {
+		t.Errorf("%+v", c)
+	}
+	if RayColumns(c.ImgViewBasePE) != 765 {
+		t.Errorf("%d ray columns", RayColumns(c.ImgViewBasePE))
+	}
+}
+
+func TestRefuses(t *testing.T) {
+	base, _ := json.Marshal(Default())
+	for _, c := range []struct{ field, value, want string }{
+		{"profile", `"mine"`, "profile"},
+		{"hidden_size", `0`, "hidden_size"},
+		{"hidden_size", `"big"`, "hidden_size"},
+		{"num_attention_heads", `5`, "num_attention_heads"},
+		{"num_key_value_heads", `3`, "num_key_value_heads"},
+		{"mm_hidden_size", `7`, "vision_config.hidden_size is 1152"},
+		{"mm_spatial_pool_mode", `"average"`, "img_num_patches is 196"},
+		{"mm_spatial_pool_mode", `"median"`, "mm_spatial_pool_mode"},
+		{"img_num_patches", `195`, "img_num_patches"},
+		{"pcd_feature_dim", `32`, "pcd_feature_dim is 32"},
+		{"rope_theta", `-1`, "rope_theta"},
+		{"hidden_act", `"relu"`, "hidden_act"},
+		{"eos_token_id", `999999999`, "vocab_size"},
+		{"eos_token_id", `"x"`, "token id"},
+		{"torch_dtype", `"int3"`, "torch_dtype"},
+		{"vision_config", `{"num_attention_heads":5}`, "vision_config.num_attention_heads"},
+		{"qformer_config", `{"hidden_size":-1}`, "qformer_config.hidden_size"},
+		{"point_encoder_config", `{"type":"pointnet"}`, "point_encoder_config.type"},
+		{"point_encoder_config", `{"encoder":[1]}`, "point_encoder_config.encoder"},
+		{"num_hidden_layers", `99999999999`, "num_hidden_layers"},
+	} {
+		var m map[string]json.RawMessage
+		if err := json.Unmarshal(base, &m); err != nil {
+			t.Fatal(err)
+		}
+		m[c.field] = json.RawMessage(c.value)
+		data, _ := json.Marshal(m)
+		if _, err := Parse(data); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s = %s: error %v, want one with %q", c.field, c.value, err, c.want)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	base, _ := json.Marshal(Nano(64, 1))
+	f.Add(base)
+	f.Add([]byte(`{"vision_config":{"patch_size":0}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if c, err := Parse(data); err == nil && (c.HeadDim() < 1 || c.PooledGrid() < 1) {
+			t.Fatalf("%+v", c)
+		}
+	})
+}

@@ -1,0 +1,46 @@
+package config
+
+// Default is the published model: SigLIP so400m, MinkUNet18A, a Q-Former of 6 layers and Qwen2-7B.
+func Default() *Config {
+	return &Config{
+		ModelType: "pcd_aligner", Profile: Published, TorchDtype: "bfloat16",
+		VocabSize: 152064, HiddenSize: 3584, IntermediateSize: 18944, NumHiddenLayers: 28, NumAttentionHeads: 28, NumKeyValueHeads: 4,
+		HiddenAct: "silu", MaxPositionEmbeddings: 32768, RMSNormEps: 1e-6, RopeTheta: 1e6, InitializerRange: 0.02,
+		BOSTokenID: IDs{151643}, EOSTokenID: IDs{151645},
+		MMHiddenSize: 1152, MMProjectorType: "mlp2x_gelu", MMSpatialPoolMode: "bilinear", MMSpatialPoolStride: 2, MMNewlinePosition: "grid",
+		ImgNumPatches: 196, ImgFeatureDim: 768, ImgEncoderFeatureDim: 3584, PcdFeatureDim: 768, PcdNPoints: 1024,
+		ImgViewBasePE: 127, PcdViewBasePE: 127,
+		VisionConfig: Vision{ModelType: "siglip_vision_model", ImageSize: 384, PatchSize: 14, NumChannels: 3, HiddenSize: 1152,
+			IntermediateSize: 4304, NumHiddenLayers: 27, NumAttentionHeads: 16, HiddenAct: "gelu_pytorch_tanh", LayerNormEps: 1e-6},
+		QFormerConfig: QFormer{ModelType: "instructblip_qformer", NumQueryTokens: 32, HiddenSize: 768, IntermediateSize: 3072,
+			NumHiddenLayers: 6, NumAttentionHeads: 12, EncoderHiddenSize: 768, CrossAttentionFrequency: 2, HiddenAct: "gelu",
+			LayerNormEps: 1e-12, VocabSize: 30522, MaxPositionEmbeddings: 512},
+		NumFrames: 32, VoxelSize: 0.06, PointEncoderConfig: mink18A(),
+	}
+}
+
+func mink18A() PointEncoder {
+	return PointEncoder{Type: MinkUNet, Stem: 32, Encoder: []int{32, 64, 128, 256}, Decoder: []int{128, 128, 96, 96},
+		Points: 40000, Tokens: 2048, Kept: 1024, HiddenSize: 256, Heads: 4, FFN: 128, Layers: 3, Samples: 64, Samples2: 32,
+		Radius: 0.2, Radius2: 0.4}
+}
+
+// Nano is the whole graph at a size that a laptop's CPU runs and trains: 112-pixel pictures (4×4 pooled patches), 16 frames.
+// vocab is the tokenizer's size, eos its end-of-turn token.
+func Nano(vocab int, eos int32) *Config {
+	c := Default()
+	c.Profile, c.TorchDtype = Robot, "float32"
+	c.VocabSize, c.HiddenSize, c.IntermediateSize, c.NumHiddenLayers, c.NumAttentionHeads, c.NumKeyValueHeads = vocab, 256, 704, 4, 8, 2
+	c.MaxPositionEmbeddings, c.RopeTheta, c.InitializerRange = 4096, 1e4, 0.05
+	c.BOSTokenID, c.EOSTokenID = nil, IDs{eos}
+	c.VisionConfig = Vision{ModelType: "siglip_vision_model", ImageSize: 112, PatchSize: 16, NumChannels: 3, HiddenSize: 128,
+		IntermediateSize: 384, NumHiddenLayers: 5, NumAttentionHeads: 4, HiddenAct: "gelu_pytorch_tanh", LayerNormEps: 1e-6}
+	c.QFormerConfig = QFormer{ModelType: "instructblip_qformer", NumQueryTokens: 32, HiddenSize: 128, IntermediateSize: 384,
+		NumHiddenLayers: 4, NumAttentionHeads: 4, EncoderHiddenSize: 96, CrossAttentionFrequency: 2, HiddenAct: "gelu",
+		LayerNormEps: 1e-12, VocabSize: 32, MaxPositionEmbeddings: 32}
+	c.MMHiddenSize, c.ImgNumPatches, c.ImgFeatureDim, c.ImgEncoderFeatureDim, c.PcdFeatureDim = 128, 16, 128, 256, 96
+	c.NumFrames = 16
+	c.PointEncoderConfig.Stem = 16
+	c.PointEncoderConfig.Encoder, c.PointEncoderConfig.Decoder = []int{16, 32, 64, 96}, []int{64, 48, 32, 32}
+	return c
+}
