@@ -74,6 +74,9 @@ func (c *Config) Validate() error {
 	}
 	c.validateLinks(bad)
 	c.validateNumbers(bad)
+	if p := c.PointEncoderConfig; p.Type == MaskedTransformer && p.HiddenSize != c.PcdFeatureDim {
+		bad("point_encoder_config.hidden_size is %d, but pcd_feature_dim is %d", p.HiddenSize, c.PcdFeatureDim)
+	}
 	if err := c.PointEncoderConfig.validate(); err != nil {
 		errs = append(errs, err)
 	}
