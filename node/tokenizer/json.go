@@ -309,10 +309,12 @@ func (b *builder) rank(t *Tokenizer) error {
 	return nil
 }
 
-// complete refuses a vocabulary that would lose text: every byte that UTF-8 can have must be a token.
+// complete refuses a vocabulary that would lose readable text: printable ASCII and the continuation bytes of UTF-8 must be
+// tokens. Others may be missing (SmolLM2 has no token for most control characters); such bytes are left out, as llama.cpp
+// does.
 func (b *builder) complete(t *Tokenizer) error {
 	for i, id := range t.bytes {
-		if id < 0 && i != 0xc0 && i != 0xc1 && i < 0xf5 {
+		if id < 0 && (' ' <= i && i <= '~' || i == '\n' || 0x80 <= i && i <= 0xbf) {
 			return fmt.Errorf("the vocabulary has no token for the byte %#02x", i)
 		}
 	}

@@ -59,7 +59,7 @@ func (t *Tokenizer) IsSpecial(id int32) bool {
 }
 
 // Encode returns the ids of text, all of it ordinary: a literal <|im_end|> gives the tokens of its characters. Bytes that
-// are not UTF-8 become U+FFFD.
+// are not UTF-8 become U+FFFD; characters that the vocabulary has no bytes for (control characters in SmolLM2) are left out.
 func (t *Tokenizer) Encode(text string) []int32 {
 	return t.appendPlain(make([]int32, 0, len(text)/3+1), text)
 }
