@@ -1,0 +1,237 @@
+package ort
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	ort "github.com/yalue/onnxruntime_go"
+
+	"github.com/stllm/stllm/node/graph"
+)
+
+// Options of a session.
+type Options struct {
+	Device  string // "cpu" (default), "cuda", "cuda:1"
+	Threads int    // CPU threads in one operator; 0: all cores
+	// Spin keeps worker threads spinning between operators: 10 to 20 % faster decoding for the cost of the cores.
+	Spin bool
+	// MapWeights uses float32 weights in their file without a copy and without repacking: loads at once, needs no memory of
+	// its own, and multiplies large matrices at about half the speed. Never with int4 weights.
+	MapWeights bool
+}
+
+// Session is a model ready to run. Run may be called from several goroutines.
+type Session struct {
+	name    string
+	s       *ort.DynamicAdvancedSession
+	inputs  []*graph.Value
+	outputs []*graph.Value
+}
+
+// NewSession loads a model.
+func NewSession(env *Environment, m *graph.Model, o Options) (*Session, error) {
+	if env == nil {
+		return nil, errNoEnvironment
+	}
+	fail := func(err error) (*Session, error) { return nil, fmt.Errorf("session %s: %w", m.Name, err) }
+	so, err := ort.NewSessionOptions()
+	if err != nil {
+		return fail(err)
+	}
+	defer so.Destroy()
+	if o.Threads > 0 {
+		if err := so.SetIntraOpNumThreads(o.Threads); err != nil {
+			return fail(err)
+		}
+	}
+	entries := map[string]string{"session.intra_op.allow_spinning": "0"}
+	if o.Spin {
+		entries["session.intra_op.allow_spinning"] = "1"
+	}
+	if m.Folder != "" {
+		entries["session.model_external_initializers_file_folder_path"] = m.Folder
+	}
+	if o.MapWeights {
+		entries["session.disable_prepacking"] = "1"
+	}
+	for k, v := range entries {
+		if err := so.AddSessionConfigEntry(k, v); err != nil {
+			return fail(err)
+		}
+	}
+	if o.Device != "" {
+		device, index, err := ParseDevice(o.Device)
+		if err != nil {
+			return fail(err)
+		}
+		if device == CUDA {
+			if err := appendCUDA(so, index); err != nil {
+				return fail(err)
+			}
+		}
+	}
+	s := &Session{name: m.Name, inputs: m.Inputs, outputs: m.Outputs}
+	if s.s, err = ort.NewDynamicAdvancedSessionWithONNXData(m.Proto, names(m.Inputs), names(m.Outputs), so); err != nil {
+		return fail(err)
+	}
+	return s, nil
+}
+
+// appendCUDA adds the CUDA provider. It has been read and not run: no machine of ours had a GPU when it was written.
+func appendCUDA(so *ort.SessionOptions, index string) error {
+	restore := keepSignals()
+	defer restore()
+	c, err := ort.NewCUDAProviderOptions()
+	if err != nil {
+		return fmt.Errorf("CUDA: %w (is the library the GPU build? run `stllm setup --cuda`)", err)
+	}
+	defer c.Destroy()
+	if err := c.Update(map[string]string{"device_id": index, "arena_extend_strategy": "kSameAsRequested"}); err != nil {
+		return fmt.Errorf("CUDA device %s: %w", index, err)
+	}
+	if err := so.AppendExecutionProviderCUDA(c); err != nil {
+		return fmt.Errorf("CUDA device %s: %w", index, err)
+	}
+	return nil
+}
+
+func names(vs []*graph.Value) []string {
+	out := make([]string, len(vs))
+	for i, v := range vs {
+		out[i] = v.Name
+	}
+	return out
+}
+
+// Values are tensors by name.
+type Values map[string]*Tensor
+
+// Close frees all of them.
+func (v Values) Close() {
+	for _, t := range v {
+		t.Close()
+	}
+}
+
+// Run runs the model. Tensors in into are written in place and come back as they are (they may be inputs of the same run,
+// which is how a key/value cache grows without a copy); the other outputs are new and the caller's to close. When ctx ends,
+// the run is stopped within one operator and ctx's error returned.
+func (s *Session) Run(ctx context.Context, in, into Values) (Values, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	inputs := make([]ort.Value, len(s.inputs))
+	for i, want := range s.inputs {
+		t := in[want.Name]
+		if err := fits(want, t); err != nil {
+			return nil, fmt.Errorf("session %s: input %w", s.name, err)
+		}
+		inputs[i] = t.value
+	}
+	if len(in) != len(s.inputs) {
+		return nil, fmt.Errorf("session %s: %d inputs given, expected %v", s.name, len(in), names(s.inputs))
+	}
+	outputs := make([]ort.Value, len(s.outputs))
+	for i, want := range s.outputs {
+		if t, ok := into[want.Name]; ok {
+			if err := fits(want, t); err != nil {
+				return nil, fmt.Errorf("session %s: output %w", s.name, err)
+			}
+			outputs[i] = t.value
+		}
+	}
+	ro, err := ort.NewRunOptions()
+	if err != nil {
+		return nil, fmt.Errorf("session %s: %w", s.name, err)
+	}
+	done := make(chan struct{})
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		// A terminate flag set between two operators can be missed by a run that has not begun: set it until it ends.
+		for {
+			_ = ro.Terminate()
+			select {
+			case <-done:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	})
+	err = s.s.RunWithOptions(inputs, outputs, ro)
+	close(done)
+	if !stop() {
+		<-stopped
+	}
+	_ = ro.Destroy()
+	result, wrapErr := s.collect(outputs, into)
+	switch {
+	case ctx.Err() != nil:
+		s.release(result, into)
+		return nil, ctx.Err()
+	case err != nil:
+		s.release(result, into)
+		return nil, fmt.Errorf("session %s: %w", s.name, err)
+	case wrapErr != nil:
+		return nil, fmt.Errorf("session %s: %w", s.name, wrapErr)
+	}
+	return result, nil
+}
+
+func (s *Session) collect(outputs []ort.Value, into Values) (Values, error) {
+	result := make(Values, len(outputs))
+	for i, v := range outputs {
+		name := s.outputs[i].Name
+		if t, ok := into[name]; ok {
+			result[name] = t
+			continue
+		}
+		if v == nil {
+			continue // the run failed
+		}
+		t, err := wrap(v)
+		if err != nil {
+			s.release(result, into)
+			return nil, fmt.Errorf("output %s: %w", name, err)
+		}
+		result[name] = t
+	}
+	return result, nil
+}
+
+// release frees new outputs and leaves the caller's alone.
+func (s *Session) release(result, into Values) {
+	for name, t := range result {
+		if into[name] != t {
+			t.Close()
+		}
+	}
+}
+
+func fits(want *graph.Value, t *Tensor) error {
+	if t == nil || t.value == nil {
+		return fmt.Errorf("%s is missing, expected %s%s", want.Name, want.DType, want.Shape)
+	}
+	ok := t.dtype == want.DType && len(t.shape) == len(want.Shape)
+	if ok {
+		for i, d := range want.Shape {
+			ok = ok && (!d.Known() || d.Size == int64(t.shape[i]))
+		}
+	}
+	if !ok {
+		return fmt.Errorf("%s is %s%s, expected %s%s", want.Name, t.dtype, strings.ReplaceAll(fmt.Sprint(t.shape), " ", ","), want.DType, want.Shape)
+	}
+	return nil
+}
+
+// Close frees the session.
+func (s *Session) Close() error {
+	if s == nil || s.s == nil {
+		return nil
+	}
+	err := s.s.Destroy()
+	s.s = nil
+	return err
+}

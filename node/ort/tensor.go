@@ -1,0 +1,125 @@
+package ort
+
+import (
+	"fmt"
+	"unsafe"
+
+	ort "github.com/yalue/onnxruntime_go"
+
+	"github.com/stllm/stllm/node/graph"
+)
+
+// Tensor is an ONNX Runtime value on the CPU. Close frees it; views of its data end then.
+type Tensor struct {
+	value ort.Value
+	dtype graph.DType
+	shape []int
+	data  unsafe.Pointer
+}
+
+// DType and Shape describe the tensor.
+func (t *Tensor) DType() graph.DType { return t.dtype }
+func (t *Tensor) Shape() []int       { return t.shape }
+
+// Len is the number of elements.
+func (t *Tensor) Len() int {
+	n := 1
+	for _, d := range t.shape {
+		n *= d
+	}
+	return n
+}
+
+// Close frees the value.
+func (t *Tensor) Close() {
+	if t != nil && t.value != nil {
+		_ = t.value.Destroy() // releasing a value cannot fail in a way that a caller could mend
+		t.value = nil
+	}
+}
+
+type element interface {
+	float32 | int64 | int32 | uint8 | bool
+}
+
+func dtypeOf[T element]() graph.DType {
+	var z T
+	switch any(z).(type) {
+	case float32:
+		return graph.Float32
+	case int64:
+		return graph.Int64
+	case int32:
+		return graph.Int32
+	case uint8:
+		return graph.Uint8
+	}
+	return graph.Bool
+}
+
+// New makes a tensor over data, which is used and not copied: it must not change while a run uses it.
+func New[T element](data []T, shape ...int) (*Tensor, error) {
+	s := make(ort.Shape, len(shape))
+	n := 1
+	for i, d := range shape {
+		s[i] = int64(d)
+		n *= d
+	}
+	if n != len(data) {
+		return nil, fmt.Errorf("tensor of shape %v has %d elements, %d were given", shape, n, len(data))
+	}
+	v, err := ort.NewTensor(s, data)
+	if err != nil {
+		return nil, fmt.Errorf("tensor of shape %v: %w", shape, err)
+	}
+	return &Tensor{value: v, dtype: dtypeOf[T](), shape: append([]int(nil), shape...), data: unsafe.Pointer(unsafe.SliceData(data))}, nil
+}
+
+// Zeros makes a tensor of zeros.
+func Zeros[T element](shape ...int) (*Tensor, error) {
+	n := 1
+	for _, d := range shape {
+		n *= d
+	}
+	return New(make([]T, n), shape...)
+}
+
+// Floats views the data of a float32 tensor.
+func (t *Tensor) Floats() ([]float32, error) { return view[float32](t) }
+
+// Ints views the data of an int64 tensor.
+func (t *Tensor) Ints() ([]int64, error) { return view[int64](t) }
+
+func view[T element](t *Tensor) ([]T, error) {
+	if want := dtypeOf[T](); t.dtype != want {
+		return nil, fmt.Errorf("tensor holds %s, not %s", t.dtype, want)
+	}
+	if t.value == nil {
+		return nil, fmt.Errorf("tensor is closed")
+	}
+	return unsafe.Slice((*T)(t.data), t.Len()), nil
+}
+
+// wrap takes over a value that ONNX Runtime allocated.
+func wrap(v ort.Value) (*Tensor, error) {
+	t := &Tensor{value: v}
+	for _, d := range v.GetShape() {
+		t.shape = append(t.shape, int(d))
+	}
+	switch x := v.(type) {
+	case *ort.Tensor[float32]:
+		t.dtype, t.data = graph.Float32, unsafe.Pointer(unsafe.SliceData(x.GetData()))
+	case *ort.Tensor[int64]:
+		t.dtype, t.data = graph.Int64, unsafe.Pointer(unsafe.SliceData(x.GetData()))
+	case *ort.Tensor[int32]:
+		t.dtype, t.data = graph.Int32, unsafe.Pointer(unsafe.SliceData(x.GetData()))
+	case *ort.Tensor[uint8]:
+		t.dtype, t.data = graph.Uint8, unsafe.Pointer(unsafe.SliceData(x.GetData()))
+	case *ort.Tensor[bool]:
+		t.dtype, t.data = graph.Bool, unsafe.Pointer(unsafe.SliceData(x.GetData()))
+	default:
+		_ = v.Destroy()
+		return nil, fmt.Errorf("output is a %T, which is not read here", v)
+	}
+	return t, nil
+}
