@@ -181,25 +181,34 @@ func TestGoldenMink(t *testing.T) {
 				t.Fatal(err)
 			}
 			kept := pick(x["feats"].Float32s(), m.In, tab.KeptRows)
-			out, stages := runMink(t, m, weights, tab, kept)
 			tolerance := 1e-5
 			if full {
 				tolerance = 2e-4
 			}
-			for _, s := range stages {
-				v := s.Value
-				if c, ok := x["stage_coords."+s.Name]; ok {
-					v = pick(v, s.Channels, rowsAt(t, tab.Coords[s.Level], c.Int32s()))
-				}
-				near(t, s.Name, v, x["stage."+s.Name].Float64s(), tolerance)
+			for name, run := range map[string]func(*testing.T, Mink, Weights, *points.Tables, []float32) ([]float32, []Stage[[]float32]){"go": runMink, "onnx": onnxMink} {
+				t.Run(name, func(t *testing.T) {
+					out, stages := run(t, m, weights, tab, kept)
+					compareMink(t, x, m, tab, out, stages, tolerance)
+				})
 			}
-			if rows, ok := x["out_rows"]; ok {
-				near(t, "row sums of out", sums(out, m.Out), x["out_row_sum"].Float64s(), 7e-6*largest(x["out_row_sum"].Float64s()))
-				out = pick(out, m.Out, rows.Int32s())
-			}
-			near(t, "out", out, x["out"].Float64s(), tolerance)
 		})
 	}
+}
+
+func compareMink(t *testing.T, x map[string]testdata.Tensor, m Mink, tab *points.Tables, out []float32, stages []Stage[[]float32], tolerance float64) {
+	t.Helper()
+	for _, s := range stages {
+		v := s.Value
+		if c, ok := x["stage_coords."+s.Name]; ok {
+			v = pick(v, s.Channels, rowsAt(t, tab.Coords[s.Level], c.Int32s()))
+		}
+		near(t, s.Name, v, x["stage."+s.Name].Float64s(), tolerance)
+	}
+	if rows, ok := x["out_rows"]; ok {
+		near(t, "row sums of out", sums(out, m.Out), x["out_row_sum"].Float64s(), 7e-6*largest(x["out_row_sum"].Float64s()))
+		out = pick(out, m.Out, rows.Int32s())
+	}
+	near(t, "out", out, x["out"].Float64s(), tolerance)
 }
 
 func largest(x []float64) (top float64) {
@@ -271,25 +280,34 @@ func TestGoldenTransformer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			out, stages := runTransformer(t, n, weights, sets)
-			for _, s := range stages {
-				v := s.Value
-				rows := "rows1"
-				if s.Name == "tokens" || s.Name == "layer0" {
-					rows = "rows0"
-				}
-				if r, ok := x[rows]; ok {
-					v = pick(v, n.Width, r.Int32s())
-				}
-				near(t, s.Name, v, x[s.Name].Float64s(), tolerance)
+			for name, run := range map[string]func(*testing.T, Transformer, Weights, *points.Sets) ([]float32, []Stage[[]float32]){"go": runTransformer, "onnx": onnxTransformer} {
+				t.Run(name, func(t *testing.T) {
+					out, stages := run(t, n, weights, sets)
+					compareTransformer(t, x, n, out, stages, tolerance)
+				})
 			}
-			if want, ok := x["out_row_sum"]; ok {
-				near(t, "row sums of out", sums(out, n.Width), want.Float64s(), 7e-6*largest(want.Float64s()))
-				out = pick(out, n.Width, x["rows1"].Int32s())
-			}
-			near(t, "out", out, x["out"].Float64s(), tolerance)
 		})
 	}
+}
+
+func compareTransformer(t *testing.T, x map[string]testdata.Tensor, n Transformer, out []float32, stages []Stage[[]float32], tolerance float64) {
+	t.Helper()
+	for _, s := range stages {
+		v := s.Value
+		rows := "rows1"
+		if s.Name == "tokens" || s.Name == "layer0" {
+			rows = "rows0"
+		}
+		if r, ok := x[rows]; ok {
+			v = pick(v, n.Width, r.Int32s())
+		}
+		near(t, s.Name, v, x[s.Name].Float64s(), tolerance)
+	}
+	if want, ok := x["out_row_sum"]; ok {
+		near(t, "row sums of out", sums(out, n.Width), want.Float64s(), 7e-6*largest(want.Float64s()))
+		out = pick(out, n.Width, x["rows1"].Int32s())
+	}
+	near(t, "out", out, x["out"].Float64s(), tolerance)
 }
 
 func runTransformer(t *testing.T, n Transformer, weights Weights, s *points.Sets) ([]float32, []Stage[[]float32]) {
