@@ -202,6 +202,11 @@ func (w *Writer) Random(ctx context.Context, name string, seed uint64) error {
 		// One hash gives four table indices of 16 bits; a piece begins at a multiple of four elements.
 		group := uint64(offset / (4 * size))
 		le := binary.LittleEndian
+		for ; size == 2 && len(piece) >= 8; piece = piece[8:] { // four at a time: most of a model is bf16
+			z := splitmix(state + group)
+			group++
+			le.PutUint64(piece, uint64(table[z&0xffff])|uint64(table[z>>16&0xffff])<<16|uint64(table[z>>32&0xffff])<<32|uint64(table[z>>48])<<48)
+		}
 		for len(piece) > 0 {
 			z := splitmix(state + group)
 			group++
