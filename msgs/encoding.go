@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"sync"
 	"unsafe"
@@ -85,14 +86,18 @@ func (e Encoding) AppendMarshal(dst []byte, m Message) ([]byte, error) {
 	}
 	w.start = len(w.buf)
 	p.encode(&w, ptr)
+	if w.err != nil {
+		return dst, fmt.Errorf("encode %s: %w", p.name, w.err)
+	}
 	if e == CDR {
 		w.align(4) // payloads end on 4 bytes
 	}
 	return w.buf, nil
 }
 
-// Unmarshal decodes into a message. Byte arrays and nothing else keep pointing into data. Bytes after the message are
-// ignored in CDR (padding) and refused in ROS 1.
+// Unmarshal decodes into a message, which is emptied before: fields that the encoding does not have (Header.Seq in CDR) are
+// zero afterwards. Byte arrays and nothing else keep pointing into data. Bytes after the message are ignored in CDR (padding)
+// and refused in ROS 1. After an error the message holds what came before it.
 func (e Encoding) Unmarshal(data []byte, m Message) error {
 	p, ptr, err := planFor(m, e)
 	if err != nil {
@@ -104,6 +109,7 @@ func (e Encoding) Unmarshal(data []byte, m Message) error {
 			return err
 		}
 	}
+	reflect.ValueOf(m).Elem().SetZero()
 	if err := p.decode(&r, ptr); err != nil {
 		return err
 	}
@@ -139,6 +145,25 @@ type writer struct {
 	buf     []byte
 	start   int
 	aligned bool
+	err     error // the first one; what follows it is not worth reading
+}
+
+func (w *writer) fail(field, format string, args ...any) {
+	if w.err == nil {
+		w.err = fmt.Errorf("field %s: %s", field, fmt.Sprintf(format, args...))
+	}
+}
+
+// count writes a length and what is added to it, after checking it; limit 0 is that of the wire alone.
+func (w *writer) count(field, what string, n, add, limit int) {
+	most := uint64(math.MaxUint32) - uint64(add)
+	if limit > 0 {
+		most = uint64(limit)
+	}
+	if uint64(n) > most {
+		w.fail(field, "%d %s, at most %d are allowed", n, what, most)
+	}
+	w.u32(uint32(n + add))
 }
 
 func (w *writer) align(n int) {

@@ -94,66 +94,15 @@ func New(typ string) (Message, bool) { return newMessage(Key(typ)) }
 // MD5 is ROS 1's sum of a message ("sensor_msgs/Image") or service ("stllm_msgs/Ask").
 func MD5(typ string) (string, error) { return definitions.one().MD5(Key(typ)) }
 
-// TypeHash is ROS 2's RIHS01 hash of a message or service.
-func TypeHash(typ string) (string, error) { return definitions.two().TypeHash(Key(typ)) }
+// TypeHash is ROS 2's RIHS01 hash of a message, service or action. Where a service and an action have the same name, the
+// action is meant when the type says so ("stllm_msgs/action/Ask").
+func TypeHash(typ string) (string, error) {
+	set, key := definitions.two(), Key(typ)
+	if set.HasAction(key) && (strings.Contains(typ, "/action/") || strings.Contains(typ, "::action::") || !set.HasService(key)) {
+		return set.ActionHash(key)
+	}
+	return set.TypeHash(key)
+}
 
 // Definition is the text of a type with all that it refers to, in the encoding's dialect.
 func Definition(typ string, e Encoding) (string, error) { return Definitions(e).Definition(Key(typ)) }
-
-// Compatible tells whether a foreign definition of a type (as a bag carries it) has the same fields as the built-in one; the
-// error names the first that differs.
-func Compatible(typ string, e Encoding, definition string) error {
-	key := Key(typ)
-	own, ok := Definitions(e).Spec(key)
-	if !ok {
-		return fmt.Errorf("message type %s is not known", typ)
-	}
-	gen := idl.ROS2
-	if e == ROS1 {
-		gen = idl.ROS1
-	}
-	foreign := map[string]*idl.Spec{}
-	for i, part := range strings.Split(definition, strings.Repeat("=", 80)) {
-		k := key
-		if i > 0 {
-			head, body, _ := strings.Cut(strings.TrimLeft(part, "\r\n"), "\n")
-			k, part = Key(strings.TrimSpace(strings.TrimPrefix(head, "MSG:"))), body
-		}
-		pkg, name, _ := strings.Cut(k, "/")
-		spec, err := idl.Parse(pkg, name, "msg", part, gen)
-		if err != nil {
-			return fmt.Errorf("foreign definition: %w", err)
-		}
-		foreign[k] = spec
-	}
-	return compare(own, foreign[key], e, foreign)
-}
-
-func compare(own, other *idl.Spec, e Encoding, foreign map[string]*idl.Spec) error {
-	if other == nil {
-		return fmt.Errorf("the foreign definition lacks %s", own.Key())
-	}
-	for i, f := range own.Fields {
-		if i >= len(other.Fields) {
-			return fmt.Errorf("%s: field %s is missing in the foreign definition", own.Key(), f.Name)
-		}
-		g := other.Fields[i]
-		if f.Type != g.Type || f.Name != g.Name {
-			return fmt.Errorf("%s: field %d is %v %s in the foreign definition, expected %v %s", own.Key(), i+1, g.Type, g.Name, f.Type, f.Name)
-		}
-		if f.Type.Builtin() || f.Type.Package == "builtin_interfaces" {
-			continue
-		}
-		inner, ok := Definitions(e).Spec(f.Type.Key())
-		if !ok {
-			return fmt.Errorf("%s: type %s is not known", own.Key(), f.Type.Key())
-		}
-		if err := compare(inner, foreign[f.Type.Key()], e, foreign); err != nil {
-			return err
-		}
-	}
-	if len(other.Fields) > len(own.Fields) {
-		return fmt.Errorf("%s: the foreign definition has another field %s", own.Key(), other.Fields[len(own.Fields)].Name)
-	}
-	return nil
-}

@@ -159,7 +159,7 @@ func (s *step) encode(w *writer, ptr unsafe.Pointer) {
 		return
 	}
 	h := (*sliceHeader)(ptr)
-	w.u32(uint32(h.len))
+	w.count(s.field, "elements", h.len, 0, s.count)
 	s.encodeMany(w, h.data, h.len)
 }
 
@@ -206,11 +206,11 @@ func (s *step) encodeOne(w *writer, ptr unsafe.Pointer) {
 	case kindString:
 		str := *(*string)(ptr)
 		if w.aligned {
-			w.u32(uint32(len(str) + 1))
+			w.count(s.field, "bytes of text", len(str), 1, s.bound)
 			w.buf = append(append(w.buf, str...), 0)
 			return
 		}
-		w.u32(uint32(len(str)))
+		w.count(s.field, "bytes of text", len(str), 0, 0)
 		w.buf = append(w.buf, str...)
 	case kindTime:
 		t := (*Time)(ptr)
@@ -258,7 +258,7 @@ func (s *step) decode(r *reader, ptr unsafe.Pointer) error {
 		return r.fail(s.field, "%d elements, at most %d are allowed", n, s.count)
 	}
 	least := s.least()
-	if n > r.left()/max(1, least) {
+	if n < 0 || n > r.left()/max(1, least) { // negative: beyond a 32-bit int
 		return r.fail(s.field, "%d elements of at least %d bytes, the payload has %d left", n, least, r.left())
 	}
 	h := (*sliceHeader)(ptr)

@@ -102,7 +102,7 @@ type KeyValue struct {
 // ROSType is "diagnostic_msgs/KeyValue".
 func (*KeyValue) ROSType() string { return "diagnostic_msgs/KeyValue" }
 
-// Point is geometry_msgs/msg/Point of both ROS generations.
+// Point is geometry_msgs/msg/Point of both ROS generations. A place in metres.
 type Point struct {
 	X float64
 	Y float64
@@ -112,7 +112,7 @@ type Point struct {
 // ROSType is "geometry_msgs/Point".
 func (*Point) ROSType() string { return "geometry_msgs/Point" }
 
-// Point32 is geometry_msgs/msg/Point32 of both ROS generations.
+// Point32 is geometry_msgs/msg/Point32 of both ROS generations. A place in metres, for large arrays.
 type Point32 struct {
 	X float32
 	Y float32
@@ -140,16 +140,16 @@ type PoseStamped struct {
 // ROSType is "geometry_msgs/PoseStamped".
 func (*PoseStamped) ROSType() string { return "geometry_msgs/PoseStamped" }
 
-// PoseWithCovariance is geometry_msgs/msg/PoseWithCovariance of both ROS generations.
+// PoseWithCovariance is geometry_msgs/msg/PoseWithCovariance of both ROS generations. A pose that is not certain.
 type PoseWithCovariance struct {
 	Pose       Pose
-	Covariance [36]float64
+	Covariance [36]float64 // 6×6 row-major: x, y, z, then rotation about X, Y, Z
 }
 
 // ROSType is "geometry_msgs/PoseWithCovariance".
 func (*PoseWithCovariance) ROSType() string { return "geometry_msgs/PoseWithCovariance" }
 
-// Quaternion is geometry_msgs/msg/Quaternion of both ROS generations.
+// Quaternion is geometry_msgs/msg/Quaternion of both ROS generations. A rotation, of length 1.
 type Quaternion struct {
 	X float64
 	Y float64
@@ -160,7 +160,8 @@ type Quaternion struct {
 // ROSType is "geometry_msgs/Quaternion".
 func (*Quaternion) ROSType() string { return "geometry_msgs/Quaternion" }
 
-// Transform is geometry_msgs/msg/Transform of both ROS generations.
+// Transform is geometry_msgs/msg/Transform of both ROS generations. Takes points of the child frame into the parent
+// frame; metres.
 type Transform struct {
 	Translation Vector3
 	Rotation    Quaternion
@@ -169,35 +170,37 @@ type Transform struct {
 // ROSType is "geometry_msgs/Transform".
 func (*Transform) ROSType() string { return "geometry_msgs/Transform" }
 
-// TransformStamped is geometry_msgs/msg/TransformStamped of both ROS generations.
+// TransformStamped is geometry_msgs/msg/TransformStamped of both ROS generations. A transform between two frames at one
+// time.
 type TransformStamped struct {
-	Header       Header
-	ChildFrameID string
+	Header       Header // frame_id is the parent
+	ChildFrameID string // the frame whose points are taken into the parent
 	Transform    Transform
 }
 
 // ROSType is "geometry_msgs/TransformStamped".
 func (*TransformStamped) ROSType() string { return "geometry_msgs/TransformStamped" }
 
-// Twist is geometry_msgs/msg/Twist of both ROS generations.
+// Twist is geometry_msgs/msg/Twist of both ROS generations. A velocity.
 type Twist struct {
-	Linear  Vector3
-	Angular Vector3
+	Linear  Vector3 // m/s
+	Angular Vector3 // rad/s
 }
 
 // ROSType is "geometry_msgs/Twist".
 func (*Twist) ROSType() string { return "geometry_msgs/Twist" }
 
-// TwistWithCovariance is geometry_msgs/msg/TwistWithCovariance of both ROS generations.
+// TwistWithCovariance is geometry_msgs/msg/TwistWithCovariance of both ROS generations. A velocity that is not certain.
 type TwistWithCovariance struct {
 	Twist      Twist
-	Covariance [36]float64
+	Covariance [36]float64 // 6×6 row-major: x, y, z, then rotation about X, Y, Z
 }
 
 // ROSType is "geometry_msgs/TwistWithCovariance".
 func (*TwistWithCovariance) ROSType() string { return "geometry_msgs/TwistWithCovariance" }
 
-// Vector3 is geometry_msgs/msg/Vector3 of both ROS generations.
+// Vector3 is geometry_msgs/msg/Vector3 of both ROS generations. A direction or a free vector: no translation applies to
+// it.
 type Vector3 struct {
 	X float64
 	Y float64
@@ -703,70 +706,70 @@ const (
 	RosgraphLogFatal byte = 16
 )
 
-// CameraInfo is sensor_msgs/msg/CameraInfo of both ROS generations.
+// CameraInfo is sensor_msgs/msg/CameraInfo of both ROS generations. The calibration of a camera.
 type CameraInfo struct {
 	Header          Header
-	Height          uint32
-	Width           uint32
-	DistortionModel string
-	D               []float64
-	K               [9]float64
-	R               [9]float64
-	P               [12]float64
-	BinningX        uint32
+	Height          uint32      // rows that the calibration was made with
+	Width           uint32      // columns
+	DistortionModel string      // plumb_bob, rational_polynomial, equidistant
+	D               []float64   // distortion; the number depends on the model
+	K               [9]float64  // intrinsics of the raw picture, row-major, pixels; K[0] = 0: not calibrated
+	R               [9]float64  // rectifying rotation of stereo cameras, row-major
+	P               [12]float64 // projection of the rectified picture, 3×4 row-major
+	BinningX        uint32      // 0 and 1: none
 	BinningY        uint32
-	Roi             RegionOfInterest
+	Roi             RegionOfInterest // the part of the full picture that is sent; all 0: the whole
 }
 
 // ROSType is "sensor_msgs/CameraInfo".
 func (*CameraInfo) ROSType() string { return "sensor_msgs/CameraInfo" }
 
-// CompressedImage is sensor_msgs/msg/CompressedImage of both ROS generations.
+// CompressedImage is sensor_msgs/msg/CompressedImage of both ROS generations. A picture in a file format.
 type CompressedImage struct {
-	Header Header
-	Format string
-	Data   []uint8
+	Header Header  // as of Image
+	Format string  // jpeg, png, or "rgb8; jpeg compressed bgr8" and the like
+	Data   []uint8 // the file
 }
 
 // ROSType is "sensor_msgs/CompressedImage".
 func (*CompressedImage) ROSType() string { return "sensor_msgs/CompressedImage" }
 
-// Image is sensor_msgs/msg/Image of both ROS generations.
+// Image is sensor_msgs/msg/Image of both ROS generations. A picture, not compressed.
 type Image struct {
-	Header      Header
-	Height      uint32
-	Width       uint32
-	Encoding    string
-	IsBigendian uint8
-	Step        uint32
-	Data        []uint8
+	Header      Header  // stamp of the exposure; optical frame: x right, y down, z forward
+	Height      uint32  // rows
+	Width       uint32  // columns
+	Encoding    string  // rgb8, bgr8, mono8, 16UC1, bayer_rggb8, ...
+	IsBigendian uint8   // of 16 and 32 bit channels
+	Step        uint32  // bytes from one row to the next, padding included
+	Data        []uint8 // step * height bytes
 }
 
 // ROSType is "sensor_msgs/Image".
 func (*Image) ROSType() string { return "sensor_msgs/Image" }
 
-// PointCloud2 is sensor_msgs/msg/PointCloud2 of both ROS generations.
+// PointCloud2 is sensor_msgs/msg/PointCloud2 of both ROS generations. Points of any layout.
 type PointCloud2 struct {
 	Header      Header
-	Height      uint32
-	Width       uint32
-	Fields      []PointField
-	IsBigendian bool
-	PointStep   uint32
-	RowStep     uint32
-	Data        []uint8
-	IsDense     bool
+	Height      uint32       // 1 when the points have no order
+	Width       uint32       // points in a row
+	Fields      []PointField // the layout of one point
+	IsBigendian bool         // of the data
+	PointStep   uint32       // bytes of one point
+	RowStep     uint32       // bytes of one row
+	Data        []uint8      // row_step * height bytes
+	IsDense     bool         // no point is NaN
 }
 
 // ROSType is "sensor_msgs/PointCloud2".
 func (*PointCloud2) ROSType() string { return "sensor_msgs/PointCloud2" }
 
-// PointField is sensor_msgs/msg/PointField of both ROS generations.
+// PointField is sensor_msgs/msg/PointField of both ROS generations. One value of a point.
 type PointField struct {
-	Name     string
-	Offset   uint32
-	Datatype uint8
-	Count    uint32
+	Name     string // x, y, z, rgb, intensity, ...
+	Offset   uint32 // bytes from the start of a point
+	Datatype uint8  // one of the constants
+	Count    uint32 // values; 0 counts as 1
 }
 
 // ROSType is "sensor_msgs/PointField".
@@ -784,13 +787,13 @@ const (
 	PointFieldFloat64 uint8 = 8
 )
 
-// RegionOfInterest is sensor_msgs/msg/RegionOfInterest of both ROS generations.
+// RegionOfInterest is sensor_msgs/msg/RegionOfInterest of both ROS generations. A part of a picture, pixels.
 type RegionOfInterest struct {
 	XOffset   uint32
 	YOffset   uint32
 	Height    uint32
 	Width     uint32
-	DoRectify bool
+	DoRectify bool // the part is of the rectified picture
 }
 
 // ROSType is "sensor_msgs/RegionOfInterest".
@@ -823,7 +826,7 @@ type Bool struct {
 // ROSType is "std_msgs/Bool".
 func (*Bool) ROSType() string { return "std_msgs/Bool" }
 
-// ColorRGBA is std_msgs/msg/ColorRGBA of both ROS generations.
+// ColorRGBA is std_msgs/msg/ColorRGBA of both ROS generations. A colour, each channel 0 to 1.
 type ColorRGBA struct {
 	R float32
 	G float32
@@ -857,11 +860,11 @@ type Float64 struct {
 // ROSType is "std_msgs/Float64".
 func (*Float64) ROSType() string { return "std_msgs/Float64" }
 
-// Header is std_msgs/msg/Header of both ROS generations.
+// Header is std_msgs/msg/Header of both ROS generations. When and where a message belongs.
 type Header struct {
 	Seq     uint32
-	Stamp   Time
-	FrameID string
+	Stamp   Time   // of the measurement
+	FrameID string // the frame that the data is in
 }
 
 // ROSType is "std_msgs/Header".
@@ -938,28 +941,28 @@ type TriggerResponse struct {
 // ROSType is "std_srvs/Trigger_Response".
 func (*TriggerResponse) ROSType() string { return "std_srvs/Trigger_Response" }
 
-// Answer is stllm_msgs/msg/Answer of both ROS generations.
+// Answer is stllm_msgs/msg/Answer of both ROS generations. An answer, or the reason why there is none.
 type Answer struct {
-	Header         Header
-	ID             string
+	Header         Header // stamp: when the answer was finished; frame_id: the fixed frame
+	ID             string // of the question
 	Question       string
 	Text           string
 	Task           string
-	Label          string
+	Label          string // short form where the task has one
 	ErrorCode      uint16
-	ErrorMessage   string
-	FinishReason   string
-	WindowStartNs  int64
+	ErrorMessage   string // one sentence that says what to do
+	FinishReason   string // stop, length, cancelled, deadline, error
+	WindowStartNs  int64  // stamps of the first and last frame used
 	WindowEndNs    int64
-	Frames         uint32
+	Frames         uint32 // frames that the model saw
 	MapStampNs     int64
-	MapID          string
+	MapID          string // names the map's content
 	ModelID        string
-	PromptTokens   uint32
+	PromptTokens   uint32 // spliced sequence: text, spatial and video tokens
 	NewTokens      uint32
 	Times          []StageTime
-	Plan           []PlanStep
-	FrameEvidence  []FrameEvidence
+	Plan           []PlanStep      // of planning questions
+	FrameEvidence  []FrameEvidence // strongest first; empty unless evidence is on
 	RegionEvidence []RegionEvidence
 }
 
@@ -969,33 +972,33 @@ func (*Answer) ROSType() string { return "stllm_msgs/Answer" }
 // Constants of stllm_msgs/Answer.
 const (
 	AnswerErrorNone             uint16 = 0
-	AnswerErrorNoMap            uint16 = 1
-	AnswerErrorEmptyWindow      uint16 = 2
-	AnswerErrorStaleCamera      uint16 = 3
-	AnswerErrorNoCameraInfo     uint16 = 4
-	AnswerErrorTfUnavailable    uint16 = 5
+	AnswerErrorNoMap            uint16 = 1 // no map cloud has come yet
+	AnswerErrorEmptyWindow      uint16 = 2 // no posed frame lies in the window
+	AnswerErrorStaleCamera      uint16 = 3 // the newest frame is too old
+	AnswerErrorNoCameraInfo     uint16 = 4 // images come, their intrinsics do not
+	AnswerErrorTfUnavailable    uint16 = 5 // frames come, their poses do not
 	AnswerErrorQueueFull        uint16 = 6
 	AnswerErrorDeadlineExceeded uint16 = 7
 	AnswerErrorCancelled        uint16 = 8
 	AnswerErrorQuestionEmpty    uint16 = 9
 	AnswerErrorQuestionTooLong  uint16 = 10
-	AnswerErrorQuestionInvalid  uint16 = 11
+	AnswerErrorQuestionInvalid  uint16 = 11 // not UTF-8, unknown task, or a bad parameter
 	AnswerErrorModelNotReady    uint16 = 12
 	AnswerErrorModelFailed      uint16 = 13
-	AnswerErrorTimeJump         uint16 = 14
-	AnswerErrorNotAPlan         uint16 = 15
+	AnswerErrorTimeJump         uint16 = 14 // simulated time went back while the question waited
+	AnswerErrorNotAPlan         uint16 = 15 // the answer holds no step that could be read
 	AnswerErrorShuttingDown     uint16 = 16
-	AnswerErrorMapUnusable      uint16 = 17
+	AnswerErrorMapUnusable      uint16 = 17 // the map cloud could not be read or encoded
 )
 
-// AnswerChunk is stllm_msgs/msg/AnswerChunk of both ROS generations.
+// AnswerChunk is stllm_msgs/msg/AnswerChunk of both ROS generations. A piece of an answer while it is made.
 type AnswerChunk struct {
 	Header    Header
-	ID        string
-	Sequence  uint32
-	Stage     string
-	Delta     string
-	NewTokens uint32
+	ID        string // of the question
+	Sequence  uint32 // 0, 1, 2, … for one question
+	Stage     string // queued, map, frames, align, prefill, decode, done
+	Delta     string // text since the last chunk, whole characters
+	NewTokens uint32 // so far
 	Last      bool
 }
 
@@ -1038,7 +1041,7 @@ type AskGetResultResponse struct {
 // ROSType is "stllm_msgs/Ask_GetResult_Response".
 func (*AskGetResultResponse) ROSType() string { return "stllm_msgs/Ask_GetResult_Response" }
 
-// AskGoal is stllm_msgs/action/Ask_Goal of both ROS generations.
+// AskGoal is stllm_msgs/action/Ask_Goal of both ROS generations. Ask; the answer can be watched and taken back.
 type AskGoal struct {
 	Question Question
 }
@@ -1046,7 +1049,7 @@ type AskGoal struct {
 // ROSType is "stllm_msgs/Ask_Goal".
 func (*AskGoal) ROSType() string { return "stllm_msgs/Ask_Goal" }
 
-// AskRequest is stllm_msgs/srv/Ask_Request of both ROS generations.
+// AskRequest is stllm_msgs/srv/Ask_Request of both ROS generations. Ask and wait for the answer.
 type AskRequest struct {
 	Question Question
 }
@@ -1088,10 +1091,10 @@ type AskSendGoalResponse struct {
 // ROSType is "stllm_msgs/Ask_SendGoal_Response".
 func (*AskSendGoalResponse) ROSType() string { return "stllm_msgs/Ask_SendGoal_Response" }
 
-// FrameEvidence is stllm_msgs/msg/FrameEvidence of both ROS generations.
+// FrameEvidence is stllm_msgs/msg/FrameEvidence of both ROS generations. How much the answer looked at one frame.
 type FrameEvidence struct {
-	StampNs int64
-	Weight  float64
+	StampNs int64   // stamp of the frame
+	Weight  float64 // share of the attention over all frames, 0 to 1
 }
 
 // ROSType is "stllm_msgs/FrameEvidence".
@@ -1135,7 +1138,8 @@ func (*PlanActionGetResultResponse) ROSType() string {
 	return "stllm_msgs/PlanAction_GetResult_Response"
 }
 
-// PlanActionGoal is stllm_msgs/action/PlanAction_Goal of both ROS generations.
+// PlanActionGoal is stllm_msgs/action/PlanAction_Goal of both ROS generations. Plan the next actions towards a goal;
+// the plan can be watched and taken back.
 type PlanActionGoal struct {
 	Goal     string
 	Deadline float64
@@ -1144,10 +1148,11 @@ type PlanActionGoal struct {
 // ROSType is "stllm_msgs/PlanAction_Goal".
 func (*PlanActionGoal) ROSType() string { return "stllm_msgs/PlanAction_Goal" }
 
-// PlanActionRequest is stllm_msgs/srv/PlanAction_Request of both ROS generations.
+// PlanActionRequest is stllm_msgs/srv/PlanAction_Request of both ROS generations. Ask for the next actions towards a
+// goal and wait for the plan.
 type PlanActionRequest struct {
-	Goal     string
-	Deadline float64
+	Goal     string  // what is to be done, in words
+	Deadline float64 // seconds; 0: the node's default
 }
 
 // ROSType is "stllm_msgs/PlanAction_Request".
@@ -1193,10 +1198,10 @@ type PlanActionSendGoalResponse struct {
 // ROSType is "stllm_msgs/PlanAction_SendGoal_Response".
 func (*PlanActionSendGoalResponse) ROSType() string { return "stllm_msgs/PlanAction_SendGoal_Response" }
 
-// PlanStep is stllm_msgs/msg/PlanStep of both ROS generations.
+// PlanStep is stllm_msgs/msg/PlanStep of both ROS generations. One step of a plan.
 type PlanStep struct {
-	Text      string
-	Parsed    bool
+	Text      string // as the model wrote it
+	Parsed    bool   // false: the step could not be read, and the fields below are empty
 	Verb      string
 	Object    string
 	Target    string
@@ -1206,32 +1211,34 @@ type PlanStep struct {
 // ROSType is "stllm_msgs/PlanStep".
 func (*PlanStep) ROSType() string { return "stllm_msgs/PlanStep" }
 
-// Question is stllm_msgs/msg/Question of both ROS generations.
+// Question is stllm_msgs/msg/Question of both ROS generations. A question to the robot. The answer comes on answer,
+// answer_text and, while it is made, on answer_stream.
 type Question struct {
-	Header   Header
-	ID       string
-	Text     string
-	Task     string
-	Deadline float64
-	Choices  []string
+	Header   Header   // stamp: the moment that the question is about; zero means now
+	ID       string   // chosen by the asker, repeated in the answer; empty: the node chooses one
+	Text     string   // UTF-8; never read as markup
+	Task     string   // relative_direction, relative_distance, find_my_item, furniture_affordance, action_planning, or empty
+	Deadline float64  // seconds until an answer is of no use; 0: the node's default
+	Choices  []string // when not empty, the answer is one of these
 }
 
 // ROSType is "stllm_msgs/Question".
 func (*Question) ROSType() string { return "stllm_msgs/Question" }
 
-// RegionEvidence is stllm_msgs/msg/RegionEvidence of both ROS generations.
+// RegionEvidence is stllm_msgs/msg/RegionEvidence of both ROS generations. How much the answer looked at one place of
+// the map.
 type RegionEvidence struct {
-	Position Point
-	Radius   float64
-	Weight   float64
+	Position Point   // in the fixed frame, metres
+	Radius   float64 // metres
+	Weight   float64 // share of the attention over the whole map, 0 to 1
 }
 
 // ROSType is "stllm_msgs/RegionEvidence".
 func (*RegionEvidence) ROSType() string { return "stllm_msgs/RegionEvidence" }
 
-// StageTime is stllm_msgs/msg/StageTime of both ROS generations.
+// StageTime is stllm_msgs/msg/StageTime of both ROS generations. Time that one stage of an answer took.
 type StageTime struct {
-	Stage   string
+	Stage   string // queued, map, frames, align, prefill, decode
 	Seconds float64
 }
 
@@ -1254,24 +1261,24 @@ type UUID struct {
 // ROSType is "unique_identifier_msgs/UUID".
 func (*UUID) ROSType() string { return "unique_identifier_msgs/UUID" }
 
-// Marker is visualization_msgs/msg/Marker of both ROS generations.
+// Marker is visualization_msgs/msg/Marker of both ROS generations. A shape for rviz.
 type Marker struct {
 	Header                   Header
-	Ns                       string
+	Ns                       string // with id the name of the shape; the same name replaces it
 	ID                       int32
-	Type                     int32
-	Action                   int32
+	Type                     int32 // a shape of the constants
+	Action                   int32 // ADD, DELETE or DELETEALL
 	Pose                     Pose
-	Scale                    Vector3
+	Scale                    Vector3 // metres
 	Color                    ColorRGBA
-	Lifetime                 Duration
-	FrameLocked              bool
-	Points                   []Point
-	Colors                   []ColorRGBA
+	Lifetime                 Duration    // 0: until it is deleted
+	FrameLocked              bool        // follow the frame as it moves
+	Points                   []Point     // of lines, lists and triangles, relative to the pose
+	Colors                   []ColorRGBA // one a point, or none
 	TextureResource          string
 	Texture                  CompressedImage
 	UvCoordinates            []UVCoordinate
-	Text                     string
+	Text                     string // of TEXT_VIEW_FACING
 	MeshResource             string
 	MeshFile                 MeshFile
 	MeshUseEmbeddedMaterials bool

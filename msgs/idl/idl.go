@@ -43,18 +43,46 @@ func (t Type) Builtin() bool { return t.Package == "" }
 // Key is "pkg/Name" of a message type.
 func (t Type) Key() string { return t.Package + "/" + t.Name }
 
+// String is the type as definitions write it: "float64[9]", "string<=256", "geometry_msgs/Point[]".
+func (t Type) String() string {
+	name := t.Name
+	if !t.Builtin() {
+		name = t.Key()
+	}
+	if t.Bound > 0 {
+		name += fmt.Sprintf("<=%d", t.Bound)
+	}
+	return name + t.suffix()
+}
+
+// SameWire tells whether two types have the same bytes on the wire: byte, char and uint8 do, and bounds have none.
+func (t Type) SameWire(o Type) bool {
+	for _, x := range []*Type{&t, &o} {
+		x.Bound = 0
+		if x.Kind == Bounded {
+			x.Kind, x.Size = Unbounded, 0
+		}
+		if x.Builtin() && (x.Name == "byte" || x.Name == "char") {
+			x.Name = "uint8"
+		}
+	}
+	return t == o
+}
+
 // Field is one member.
 type Field struct {
 	Type    Type
 	Name    string
 	Default string // ROS 2, as written
+	Comment string // what stands behind it, or else in the lines directly above
 }
 
 // Constant is a named value.
 type Constant struct {
-	Type  Type
-	Name  string
-	Value string // as written
+	Type    Type
+	Name    string
+	Value   string // as written
+	Comment string // as of a field
 }
 
 // Spec is one message (or one part of a service or action).
@@ -64,8 +92,8 @@ type Spec struct {
 	Kind      string // "msg", "srv", "action"
 	Fields    []Field
 	Constants []Constant
-	// Entries keeps the order of fields and constants, which ROS 1's MD5 does not need but a definition's text does.
-	Text string // definition without comments, one entry a line
+	Comment   string // the lines at the top, before the first entry
+	Text      string // definition without comments, one entry a line, in the order of the source
 }
 
 // Key is "pkg/Name".
@@ -95,6 +123,9 @@ func (e *ParseError) Error() string {
 // maxText bounds a definition: the longest published one has a few kilobytes.
 const maxText = 1 << 20
 
+// maxArray is the largest fixed array or bound of a sequence that is taken for real.
+const maxArray = 1 << 30
+
 // Parse reads the text of one message.
 func Parse(pkg, name, kind, text string, gen Generation) (*Spec, error) {
 	s := &Spec{Package: pkg, Name: name, Kind: kind}
@@ -103,18 +134,28 @@ func Parse(pkg, name, kind, text string, gen Generation) (*Spec, error) {
 		return nil, fail(1, "", fmt.Sprintf("%d bytes, at most %d are read", len(text), maxText))
 	}
 	seen := map[string]bool{}
-	var kept []string
+	var kept, above []string
 	for i, raw := range strings.Split(text, "\n") {
 		line := i + 1
 		l := strings.TrimSpace(strings.ReplaceAll(raw, "\r", ""))
+		comment, hasComment := "", false
 		if isStringConstant(l) {
 			// a string constant's value goes to the end of the line, "#" included
-		} else if j := strings.IndexByte(l, '#'); j >= 0 {
-			l = strings.TrimSpace(l[:j])
+		} else if l, comment, hasComment = strings.Cut(l, "#"); hasComment {
+			l, comment = strings.TrimSpace(l), strings.TrimSpace(strings.TrimLeft(comment, "#"))
 		}
 		if l == "" {
+			if !hasComment {
+				above = nil
+			} else if above = append(above, comment); len(kept) == 0 {
+				s.Comment, above = strings.TrimSpace(s.Comment+" "+comment), nil
+			}
 			continue
 		}
+		if comment == "" {
+			comment = strings.Join(above, " ")
+		}
+		above = nil
 		typ, rest, ok := strings.Cut(strings.ReplaceAll(l, "\t", " "), " ")
 		rest = strings.TrimSpace(rest)
 		if !ok || rest == "" {
@@ -125,11 +166,11 @@ func Parse(pkg, name, kind, text string, gen Generation) (*Spec, error) {
 			return nil, fail(line, l, err.Error())
 		}
 		if n, v, isConst := strings.Cut(rest, "="); isConst && !strings.ContainsAny(strings.TrimSpace(n), " \"'[") {
-			c := Constant{Type: t, Name: strings.TrimSpace(n), Value: strings.TrimSpace(v)}
+			c := Constant{Type: t, Name: strings.TrimSpace(n), Value: strings.TrimSpace(v), Comment: comment}
 			if !t.Builtin() || t.Kind != Single {
 				return nil, fail(line, l, "a constant has a built-in type and is no array")
 			}
-			if err := checkIdentifier(c.Name); err != nil {
+			if err := checkConstant(c, gen); err != nil {
 				return nil, fail(line, l, err.Error())
 			}
 			if seen[c.Name] {
@@ -140,14 +181,14 @@ func Parse(pkg, name, kind, text string, gen Generation) (*Spec, error) {
 			kept = append(kept, typ+" "+c.Name+"="+c.Value)
 			continue
 		}
-		f := Field{Type: t, Name: rest}
+		f := Field{Type: t, Name: rest, Comment: comment}
 		if n, d, has := strings.Cut(rest, " "); has {
 			if gen == ROS1 {
 				return nil, fail(line, l, "text behind the field's name")
 			}
 			f.Name, f.Default = n, strings.TrimSpace(d)
 		}
-		if err := checkIdentifier(f.Name); err != nil {
+		if err := checkField(f.Name, gen); err != nil {
 			return nil, fail(line, l, err.Error())
 		}
 		if seen[f.Name] {
@@ -182,6 +223,55 @@ func checkIdentifier(name string) error {
 	return nil
 }
 
+// checkField follows genmsg (ROS 1: letters of either case) and rosidl_adapter (ROS 2: snake case).
+func checkField(name string, gen Generation) error {
+	if err := checkIdentifier(name); err != nil {
+		return err
+	}
+	if gen == ROS2 && (name[0] == '_' || strings.ToLower(name) != name || strings.Contains(name, "__") || strings.HasSuffix(name, "_")) {
+		return fmt.Errorf("%q is no field name of ROS 2: lower case letters, digits and single underscores, a letter first", name)
+	}
+	return nil
+}
+
+// checkConstant tests name and value; strings hold anything.
+func checkConstant(c Constant, gen Generation) error {
+	if err := checkIdentifier(c.Name); err != nil {
+		return err
+	}
+	if gen == ROS2 && strings.ToUpper(c.Name) != c.Name {
+		return fmt.Errorf("%q is no constant's name of ROS 2: upper case letters, digits and underscores", c.Name)
+	}
+	var err error
+	switch name := c.Type.Name; name {
+	case "string", "wstring":
+	case "time", "duration":
+		return fmt.Errorf("a constant has no type %s", name)
+	case "bool":
+		switch strings.ToLower(c.Value) {
+		case "true", "false", "0", "1":
+		default:
+			err = fmt.Errorf("expected true or false")
+		}
+	case "float32", "float64":
+		_, err = strconv.ParseFloat(c.Value, 64)
+	case "uint8", "uint16", "uint32", "uint64":
+		_, err = strconv.ParseUint(c.Value, 0, scalarBits[name])
+	case "byte", "char": // signed in ROS 1, unsigned in ROS 2
+		if _, err = strconv.ParseUint(c.Value, 0, 8); err != nil {
+			_, err = strconv.ParseInt(c.Value, 0, 8)
+		}
+	default:
+		_, err = strconv.ParseInt(c.Value, 0, scalarBits[name])
+	}
+	if err != nil {
+		return fmt.Errorf("value %q of constant %s is no %s: %w", c.Value, c.Name, c.Type.Name, err)
+	}
+	return nil
+}
+
+var scalarBits = map[string]int{"int8": 8, "uint8": 8, "int16": 16, "uint16": 16, "int32": 32, "uint32": 32, "int64": 64, "uint64": 64}
+
 func parseType(text, pkg string, gen Generation) (t Type, err error) {
 	base := text
 	if i := strings.IndexByte(text, '['); i >= 0 {
@@ -196,16 +286,16 @@ func parseType(text, pkg string, gen Generation) (t Type, err error) {
 		}
 		if size == "" && t.Kind == Fixed {
 			t.Kind = Unbounded
-		} else if t.Size, err = strconv.Atoi(size); err != nil || t.Size < 0 || t.Size > 1<<31 {
-			return t, fmt.Errorf("array size %q is no count", size)
+		} else if t.Size, err = strconv.Atoi(size); err != nil || t.Size < 1 || t.Size > maxArray {
+			return t, fmt.Errorf("array size %q, expected 1 to %d", size, maxArray)
 		}
 	}
 	if name, bound, ok := strings.Cut(base, "<="); ok {
 		if gen != ROS2 || name != "string" && name != "wstring" {
 			return t, fmt.Errorf("type %q cannot be bounded", base)
 		}
-		if t.Bound, err = strconv.Atoi(bound); err != nil || t.Bound < 0 {
-			return t, fmt.Errorf("string bound %q is no count", bound)
+		if t.Bound, err = strconv.Atoi(bound); err != nil || t.Bound < 1 {
+			return t, fmt.Errorf("string bound %q, expected a number above 0", bound)
 		}
 		base = name
 	}
@@ -237,15 +327,25 @@ func parseType(text, pkg string, gen Generation) (t Type, err error) {
 	return t, nil
 }
 
+// Section is a part of a service or action.
+type Section struct {
+	Text string
+	Line int // on which it starts, from 1
+}
+
 // Sections splits a service or action text at its --- lines.
-func Sections(text string) []string {
-	out := []string{""}
-	for _, l := range strings.SplitAfter(text, "\n") {
+func Sections(text string) []Section {
+	out := []Section{{Line: 1}}
+	start := 0
+	at := 0
+	for i, l := range strings.SplitAfter(text, "\n") {
 		if t := strings.TrimSpace(l); len(t) >= 3 && strings.Trim(t, "-") == "" {
-			out = append(out, "")
-			continue
+			out[len(out)-1].Text = text[start:at]
+			start = at + len(l)
+			out = append(out, Section{Line: i + 2})
 		}
-		out[len(out)-1] += l
+		at += len(l)
 	}
+	out[len(out)-1].Text = text[start:]
 	return out
 }

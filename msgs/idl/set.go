@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,6 +32,9 @@ func (s *Set) Add(pkg, name, kind, text string) error {
 		_, err := s.add(pkg, name, kind, text)
 		return err
 	}
+	if len(text) > maxText {
+		return &ParseError{pkg + "/" + name, 1, "", fmt.Sprintf("%d bytes, at most %d are read", len(text), maxText)}
+	}
 	parts := Sections(text)
 	if kind == "srv" {
 		if len(parts) != 2 {
@@ -42,7 +46,7 @@ func (s *Set) Add(pkg, name, kind, text string) error {
 		return &ParseError{pkg + "/" + name, 1, "", fmt.Sprintf("an action has 3 parts split by ---, this %s has %d", kind, len(parts))}
 	}
 	for i, suffix := range []string{"_Goal", "_Result", "_Feedback"} {
-		if _, err := s.add(pkg, name+suffix, "action", parts[i]); err != nil {
+		if err := s.addSection(pkg, name+suffix, "action", parts[i]); err != nil {
 			return err
 		}
 	}
@@ -51,10 +55,11 @@ func (s *Set) Add(pkg, name, kind, text string) error {
 		return nil // actionlib's messages are not spoken
 	}
 	uuid := "unique_identifier_msgs/UUID goal_id\n"
-	if err := s.addService(pkg, name+"_SendGoal", "action", uuid+name+"_Goal goal", "bool accepted\nbuiltin_interfaces/Time stamp"); err != nil {
+	derived := func(text string) Section { return Section{Text: text, Line: 1} }
+	if err := s.addService(pkg, name+"_SendGoal", "action", derived(uuid+name+"_Goal goal"), derived("bool accepted\nbuiltin_interfaces/Time stamp")); err != nil {
 		return err
 	}
-	if err := s.addService(pkg, name+"_GetResult", "action", uuid, "int8 status\n"+name+"_Result result"); err != nil {
+	if err := s.addService(pkg, name+"_GetResult", "action", derived(uuid), derived("int8 status\n"+name+"_Result result")); err != nil {
 		return err
 	}
 	_, err := s.add(pkg, name+"_FeedbackMessage", "action", uuid+name+"_Feedback feedback")
@@ -73,9 +78,19 @@ func (s *Set) add(pkg, name, kind, text string) (*Spec, error) {
 	return spec, nil
 }
 
-func (s *Set) addService(pkg, name, kind, request, response string) error {
-	for i, text := range []string{request, response} {
-		if _, err := s.add(pkg, name+[]string{"_Request", "_Response"}[i], kind, text); err != nil {
+// addSection adds a part of a service or action; errors name the line of the whole text.
+func (s *Set) addSection(pkg, name, kind string, part Section) error {
+	_, err := s.add(pkg, name, kind, part.Text)
+	var p *ParseError
+	if errors.As(err, &p) {
+		p.Line += part.Line - 1
+	}
+	return err
+}
+
+func (s *Set) addService(pkg, name, kind string, request, response Section) error {
+	for i, part := range []Section{request, response} {
+		if err := s.addSection(pkg, name+[]string{"_Request", "_Response"}[i], kind, part); err != nil {
 			return err
 		}
 	}
@@ -113,6 +128,10 @@ func (s *Set) Spec(key string) (*Spec, bool) {
 	return spec, ok
 }
 
+// HasService and HasAction tell whether a name ("pkg/Name") is a service's or an action's; it may be both.
+func (s *Set) HasService(key string) bool { _, ok := s.services[key]; return ok }
+func (s *Set) HasAction(key string) bool  { return s.actions[key] }
+
 // Keys lists all messages in order.
 func (s *Set) Keys() []string { return slices.Sorted(maps.Keys(s.specs)) }
 
@@ -129,7 +148,7 @@ func (s *Set) Check() error {
 // closure lists the messages that a message refers to, itself left out, in the order of first use (as ROS 1's gendeps).
 func (s *Set) closure(key string) ([]string, error) {
 	var order []string
-	done, open := map[string]bool{}, map[string]bool{}
+	met, done, open := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	var walk func(key, from string) error
 	walk = func(key, from string) error {
 		spec, ok := s.specs[key]
@@ -139,15 +158,18 @@ func (s *Set) closure(key string) ([]string, error) {
 		if open[key] {
 			return fmt.Errorf("definition of %s holds itself", key)
 		}
+		if done[key] {
+			return nil
+		}
 		open[key] = true
-		defer delete(open, key)
+		defer func() { delete(open, key); done[key] = true }()
 		for _, f := range spec.Fields {
 			if f.Type.Builtin() {
 				continue
 			}
 			k := f.Type.Key()
-			if !done[k] {
-				done[k] = true
+			if !met[k] {
+				met[k] = true
 				order = append(order, k)
 			}
 			if err := walk(k, key); err != nil {
@@ -205,7 +227,7 @@ func (s *Set) md5Text(key string) (string, error) {
 		}
 		lines = append(lines, inner+" "+f.Name)
 	}
-	return strings.Join(lines, "\n"), nil
+	return strings.TrimSpace(strings.Join(lines, "\n")), nil
 }
 
 func (t Type) suffix() string {
@@ -304,12 +326,39 @@ func (s *Set) describe(spec *Spec) description {
 	return d
 }
 
-// TypeHash is ROS 2's RIHS01 hash of a message, service or action.
+// TypeHash is ROS 2's RIHS01 hash of a message or service.
 func (s *Set) TypeHash(key string) (string, error) {
 	top, roots, err := s.top(key)
 	if err != nil {
 		return "", err
 	}
+	return s.hash(top, roots, nil)
+}
+
+// ActionHash is ROS 2's RIHS01 hash of an action, which may have the name of a service.
+func (s *Set) ActionHash(key string) (string, error) {
+	if !s.actions[key] {
+		return "", fmt.Errorf("action type %s is not known", key)
+	}
+	pkg, name, _ := strings.Cut(key, "/")
+	top := description{TypeName: pkg + "/action/" + name}
+	var roots []string
+	var services []description
+	for _, f := range [][2]string{{"goal", "_Goal"}, {"result", "_Result"}, {"feedback", "_Feedback"}, {"send_goal_service", "_SendGoal"}, {"get_result_service", "_GetResult"}, {"feedback_message", "_FeedbackMessage"}} {
+		top.nest(f[0], top.TypeName+f[1])
+		d, parts, err := s.top(key + f[1])
+		if err != nil {
+			return "", err
+		}
+		if roots = append(roots, parts...); len(parts) > 1 {
+			services = append(services, d)
+		}
+	}
+	return s.hash(top, roots, services)
+}
+
+// hash is that of a description with all that its roots refer to, and with the services of an action.
+func (s *Set) hash(top description, roots []string, refs []description) (string, error) {
 	referenced := map[string]bool{}
 	for _, r := range roots {
 		deps, err := s.closure(r)
@@ -320,10 +369,10 @@ func (s *Set) TypeHash(key string) (string, error) {
 			referenced[d] = true
 		}
 	}
-	delete(referenced, key) // a message does not refer to itself
-	var refs []description
 	for k := range referenced {
-		refs = append(refs, s.describe(s.specs[k]))
+		if d := s.describe(s.specs[k]); d.TypeName != top.TypeName { // a message does not refer to itself
+			refs = append(refs, d)
+		}
 	}
 	slices.SortFunc(refs, func(a, b description) int { return strings.Compare(a.TypeName, b.TypeName) })
 	if refs == nil {
@@ -340,21 +389,23 @@ func (s *Set) TypeHash(key string) (string, error) {
 	return "RIHS01_" + hex.EncodeToString(h[:]), nil
 }
 
+// nest adds a field that holds another type.
+func (d *description) nest(field, typ string) {
+	d.Fields = append(d.Fields, fieldDesc{field, typeDesc{TypeID: idNested, NestedName: typ}})
+}
+
 // top is the description of what is hashed, with the messages that it refers to.
 func (s *Set) top(key string) (description, []string, error) {
 	pkg, name, _ := strings.Cut(key, "/")
-	nested := func(d *description, field, target, kind string) {
-		d.Fields = append(d.Fields, fieldDesc{field, typeDesc{TypeID: idNested, NestedName: pkg + "/" + kind + "/" + target}})
-	}
 	if spec, ok := s.specs[key]; ok {
 		return s.describe(spec), []string{key}, nil
 	}
 	if _, ok := s.services[key]; ok {
 		kind := s.specs[key+"_Request"].Kind
 		d := description{TypeName: pkg + "/" + kind + "/" + name}
-		nested(&d, "request_message", name+"_Request", kind)
-		nested(&d, "response_message", name+"_Response", kind)
-		nested(&d, "event_message", name+"_Event", kind)
+		d.nest("request_message", d.TypeName+"_Request")
+		d.nest("response_message", d.TypeName+"_Response")
+		d.nest("event_message", d.TypeName+"_Event")
 		return d, []string{key + "_Request", key + "_Response", key + "_Event"}, nil
 	}
 	return description{}, nil, fmt.Errorf("type %s is not known", key)

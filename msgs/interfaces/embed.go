@@ -1,5 +1,5 @@
-// Package interfaces holds the interface definitions that the program speaks, of both ROS generations, as text without
-// comments: one file a package, a line "=== kind/Name" before each definition. stllm_msgs lies beside it as a ROS package.
+// Package interfaces holds the interface definitions that the program speaks, of both ROS generations as text: one
+// file a package, a line "=== kind/Name" before each definition. stllm_msgs lies beside it as a ROS package.
 package interfaces
 
 import (

@@ -101,9 +101,14 @@ func writeType(b *bytes.Buffer, a, c *idl.Spec) {
 	} else if c == nil {
 		which = "of ROS 1"
 	}
-	fmt.Fprintf(b, "\n// %s is %s %s.\ntype %s struct {\n", name, spec.FullName(), which, name)
+	doc := fmt.Sprintf("%s is %s %s.", name, spec.FullName(), which)
+	if spec.Comment != "" {
+		doc += " " + spec.Comment
+	}
+	b.WriteString("\n" + wrap(doc))
+	fmt.Fprintf(b, "type %s struct {\n", name)
 	for _, f := range union(a, c) {
-		fmt.Fprintf(b, "%s %s\n", fieldName(f.Name), goType(f.Type))
+		fmt.Fprintf(b, "%s %s%s\n", fieldName(f.Name), goType(f.Type), behind(f.Comment))
 	}
 	fmt.Fprintf(b, "}\n\n// ROSType is %q.\nfunc (*%s) ROSType() string { return %q }\n", spec.Key(), name, spec.Key())
 	consts := spec.Constants
@@ -116,9 +121,31 @@ func writeType(b *bytes.Buffer, a, c *idl.Spec) {
 		if k.Type.Name == "string" {
 			value = fmt.Sprintf("%q", strings.Trim(value, `"'`))
 		}
-		fmt.Fprintf(b, "%s%s %s = %s\n", name, constName(k.Name), goType(k.Type), value)
+		fmt.Fprintf(b, "%s%s %s = %s%s\n", name, constName(k.Name), goType(k.Type), value, behind(k.Comment))
 	}
 	b.WriteString(")\n")
+}
+
+// behind is a comment at the end of a line.
+func behind(comment string) string {
+	if comment == "" {
+		return ""
+	}
+	return " // " + comment
+}
+
+// wrap makes a doc comment of lines of at most 120 characters.
+func wrap(text string) string {
+	var b strings.Builder
+	line := "//"
+	for _, word := range strings.Fields(text) {
+		if len(line)+1+len(word) > 120 {
+			b.WriteString(line + "\n")
+			line = "//"
+		}
+		line += " " + word
+	}
+	return b.String() + line + "\n"
 }
 
 // goName keeps names apart that several packages share.
