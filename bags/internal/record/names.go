@@ -1,11 +1,6 @@
 package record
 
-import (
-	"strconv"
-	"strings"
-
-	"github.com/goccy/go-yaml"
-)
+import "strings"
 
 // ShortType turns "sensor_msgs/msg/Image" into "sensor_msgs/Image".
 func ShortType(name string) string {
@@ -25,28 +20,13 @@ func LongType(name string) string {
 	return name
 }
 
-// transientLocal is the number of that durability in rmw_qos_profile_t, which
-// bags up to Humble use in place of its name.
-const transientLocal = 1
-
 // TransientLocal tells whether an offered QoS profile, a YAML list as ROS 2
-// records it, keeps messages for late subscribers. What cannot be read does not.
+// records it, keeps messages for late subscribers. Bags up to Humble have the
+// number of rmw_qos_durability_policy_t in place of the name.
 func TransientLocal(qos string) bool {
-	var profiles []struct {
-		Durability any `yaml:"durability"`
-	}
-	// The text comes from the bag: bound the parser's work.
-	if len(qos) > 64<<10 || yaml.Unmarshal([]byte(qos), &profiles) != nil {
-		return false
-	}
-	for _, p := range profiles {
-		switch v := p.Durability.(type) {
-		case string:
-			if v == "transient_local" || v == strconv.Itoa(transientLocal) {
-				return true
-			}
-		case uint64:
-			if v == transientLocal {
+	for line := range strings.Lines(qos) {
+		if v, ok := strings.CutPrefix(strings.TrimSpace(line), "durability:"); ok {
+			if v = strings.Trim(v, " '\""); v == "transient_local" || v == "1" {
 				return true
 			}
 		}

@@ -2,18 +2,22 @@
 package record
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/stllm/stllm/msgs"
 )
 
-// Encoding says how Message.Data is laid out.
-type Encoding uint8
+// Encoding says how Message.Data is laid out. It is 0 where that is neither of
+// the two that ROS uses.
+type Encoding = msgs.Encoding
 
 // Message layouts.
 const (
-	ROS1 Encoding = 1
-	CDR  Encoding = 2
+	ROS1 = msgs.ROS1
+	CDR  = msgs.CDR
 )
 
 // Connection describes one stream of messages in a bag: a topic with its type
@@ -101,6 +105,23 @@ type Iterator interface {
 	// Close frees what the iterator holds. It may be called more than once.
 	Close() error
 }
+
+// Decode reads the message into a struct of package msgs. The error wraps
+// ErrUnknownType where there is none for its type.
+func (m *Message) Decode() (msgs.Message, error) {
+	c := m.Connection
+	out, ok := msgs.New(c.Type)
+	if !ok || c.Encoding != ROS1 && c.Encoding != CDR {
+		return nil, fmt.Errorf("%s: %w: %s", c.Topic, ErrUnknownType, c.Type)
+	}
+	if err := c.Encoding.Unmarshal(m.Data, out); err != nil {
+		return nil, fmt.Errorf("%s: message logged at %d ns: %w", c.Topic, m.LogTime, err)
+	}
+	return out, nil
+}
+
+// ErrUnknownType says that package msgs has no struct for a message.
+var ErrUnknownType = errors.New("message type is not known")
 
 // Reader gives the contents of a bag. Several iterators may be open at a time,
 // each used by one goroutine.
