@@ -282,3 +282,23 @@ func HalfBits(v float32) uint16 {
 	}
 	return sign | uint16(half)
 }
+
+// OutputAs makes the output of a node a model output of another name without a node in between, so that ONNX Runtime can
+// write it in place.
+func (g *Graph) OutputAs(name string, v *Value) {
+	if g.err != nil {
+		return
+	}
+	if v.Producer == nil {
+		g.Failf("%s is no node's output", v)
+		return
+	}
+	if _, dup := g.values[name]; dup {
+		g.Failf("two values are named %q", name)
+		return
+	}
+	delete(g.values, v.Name)
+	v.Name = name
+	g.values[name] = v
+	g.outputs = append(g.outputs, v)
+}

@@ -1,0 +1,211 @@
+package module
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/stllm/stllm/node/checkpoint"
+	"github.com/stllm/stllm/node/graph"
+)
+
+// DecoderConfig is a Llama-like language model: Qwen2 (with biases on q, k and v), Llama, SmolLM2.
+type DecoderConfig struct {
+	VocabSize             int
+	HiddenSize            int
+	IntermediateSize      int
+	NumHiddenLayers       int
+	NumAttentionHeads     int
+	NumKeyValueHeads      int
+	HeadDim               int
+	RMSNormEps            float64
+	RopeTheta             float64
+	MaxPositionEmbeddings int
+	HiddenAct             string
+	AttentionBias         bool // q, k and v have a bias (Qwen2)
+	TieWordEmbeddings     bool
+	Interleaved           bool // rotary pairs are neighbours (GGUF's llama weights) rather than halves
+}
+
+// Validate names the field that is wrong.
+func (c DecoderConfig) Validate() error {
+	for _, f := range []struct {
+		name  string
+		value int
+	}{
+		{"vocab_size", c.VocabSize}, {"hidden_size", c.HiddenSize}, {"intermediate_size", c.IntermediateSize},
+		{"num_hidden_layers", c.NumHiddenLayers}, {"num_attention_heads", c.NumAttentionHeads},
+		{"num_key_value_heads", c.NumKeyValueHeads}, {"head_dim", c.HeadDim}, {"max_position_embeddings", c.MaxPositionEmbeddings},
+	} {
+		if f.value < 1 {
+			return fmt.Errorf("decoder config: %s is %d, expected at least 1", f.name, f.value)
+		}
+	}
+	if c.NumAttentionHeads%c.NumKeyValueHeads != 0 {
+		return fmt.Errorf("decoder config: num_attention_heads is %d, expected a multiple of num_key_value_heads %d", c.NumAttentionHeads, c.NumKeyValueHeads)
+	}
+	return nil
+}
+
+// DecoderInputs are the inputs of one step over S new positions, with a cache of room for Positions.
+type DecoderInputs struct {
+	Embeds   *graph.Value   // [1,S,D]
+	LastKey  *graph.Value   // int32 [1]: positions in the cache after this step, minus one
+	Total    *graph.Value   // int32 [1]: positions in the cache after this step
+	Keys     []*graph.Value // by layer [1,KV,Positions,d], the cache
+	Values   []*graph.Value
+	position graph.Dim
+}
+
+// DecoderOptions choose what a decoder graph gives out.
+type DecoderOptions struct {
+	Positions int // room in the cache; at most MaxPositionEmbeddings
+	AllLogits bool
+}
+
+// Inputs declares the decoder's inputs.
+func (c DecoderConfig) Inputs(b *Builder, o DecoderOptions) DecoderInputs {
+	g := b.G
+	in := DecoderInputs{
+		Embeds:  g.Input("inputs_embeds", b.DType, graph.D(1), graph.N("sequence"), graph.D(c.HiddenSize)),
+		LastKey: g.Input("last_key", graph.Int32, graph.D(1)),
+		Total:   g.Input("total", graph.Int32, graph.D(1)),
+	}
+	for i := range c.NumHiddenLayers {
+		shape := graph.S(1, c.NumKeyValueHeads, o.Positions, c.HeadDim)
+		in.Keys = append(in.Keys, g.Input(fmt.Sprintf("past_key.%d", i), b.DType, shape...))
+		in.Values = append(in.Values, g.Input(fmt.Sprintf("past_value.%d", i), b.DType, shape...))
+	}
+	return in
+}
+
+// Build adds the decoder: layers with grouped-query attention over the cache (written in place: the outputs present_key.i and
+// present_value.i are meant to be the same tensors as the inputs), final norm and head. The output "logits" is [1,V] of the
+// last position, or [S,V] with AllLogits.
+func (c DecoderConfig) Build(b *Builder, in DecoderInputs, o DecoderOptions) {
+	g := b.G
+	if err := c.Validate(); err != nil {
+		g.Failf("%w", err)
+		return
+	}
+	if o.Positions < 1 || o.Positions > c.MaxPositionEmbeddings {
+		g.Failf("room for %d positions, expected 1 to max_position_embeddings %d", o.Positions, c.MaxPositionEmbeddings)
+		return
+	}
+	cos, sin := c.Rotary(o.Positions)
+	cosV := g.Floats(b.DType, cos, o.Positions, c.HeadDim/2)
+	sinV := g.Floats(b.DType, sin, o.Positions, c.HeadDim/2)
+	x := in.Embeds
+	for i := range c.NumHiddenLayers {
+		g.Scope(fmt.Sprintf("llm%d", i), func() {
+			x = c.layer(b, x, in, i, cosV, sinV)
+		})
+		if g.Err() != nil {
+			return
+		}
+		b.probe(fmt.Sprintf("llm.layer.%d", i), x)
+	}
+	x = g.RMSNorm(x, b.Weight("model.norm.weight", c.HiddenSize), c.RMSNormEps)
+	b.probe("llm.normed", x)
+	if !o.AllLogits {
+		x = g.Slice(x, 1, -1, graph.End)
+	}
+	head := "lm_head"
+	if c.TieWordEmbeddings {
+		head = "model.embed_tokens"
+	}
+	logits := b.matrix(x, head, c.HiddenSize, c.VocabSize, false)
+	g.Output("logits", g.Cast(g.Squeeze(logits, 0), graph.Float32))
+}
+
+func (c DecoderConfig) layer(b *Builder, x *graph.Value, in DecoderInputs, i int, cos, sin *graph.Value) *graph.Value {
+	g := b.G
+	prefix := fmt.Sprintf("model.layers.%d.", i)
+	h := g.RMSNorm(x, b.Weight(prefix+"input_layernorm.weight", c.HiddenSize), c.RMSNormEps)
+	wide, narrow := c.NumAttentionHeads*c.HeadDim, c.NumKeyValueHeads*c.HeadDim
+	q := b.matrix(h, prefix+"self_attn.q_proj", c.HiddenSize, wide, c.AttentionBias)
+	k := b.matrix(h, prefix+"self_attn.k_proj", c.HiddenSize, narrow, c.AttentionBias)
+	v := b.matrix(h, prefix+"self_attn.v_proj", c.HiddenSize, narrow, c.AttentionBias)
+	if g.Err() != nil {
+		return g.Failf("")
+	}
+	inter := int64(0)
+	if c.Interleaved {
+		inter = 1
+	}
+	outs := g.Op("GroupQueryAttention", graph.Microsoft,
+		[]*graph.Value{q, k, v, in.Keys[i], in.Values[i], in.LastKey, in.Total, cos, sin},
+		[]graph.Attr{{Name: "num_heads", Value: int64(c.NumAttentionHeads)}, {Name: "kv_num_heads", Value: int64(c.NumKeyValueHeads)},
+			{Name: "do_rotary", Value: int64(1)}, {Name: "rotary_interleaved", Value: inter}},
+		graph.Out{DType: b.DType, Shape: q.Shape}, graph.Out{DType: b.DType, Shape: in.Keys[i].Shape}, graph.Out{DType: b.DType, Shape: in.Values[i].Shape})
+	g.OutputAs(fmt.Sprintf("present_key.%d", i), outs[1])
+	g.OutputAs(fmt.Sprintf("present_value.%d", i), outs[2])
+	x = g.Add(x, b.matrix(outs[0], prefix+"self_attn.o_proj", wide, c.HiddenSize, false))
+	h = g.RMSNorm(x, b.Weight(prefix+"post_attention_layernorm.weight", c.HiddenSize), c.RMSNormEps)
+	gate := g.Activation(c.HiddenAct, b.matrix(h, prefix+"mlp.gate_proj", c.HiddenSize, c.IntermediateSize, false))
+	up := b.matrix(h, prefix+"mlp.up_proj", c.HiddenSize, c.IntermediateSize, false)
+	return g.Add(x, b.matrix(g.Mul(gate, up), prefix+"mlp.down_proj", c.IntermediateSize, c.HiddenSize, false))
+}
+
+// Rotary returns cos and sin of the rotary embedding, [positions, d/2] each. The angle is float32(position)·float32(inverse
+// frequency), as the reference computes it; anything else is off by up to 5e-4 at position 32,767.
+func (c DecoderConfig) Rotary(positions int) (cos, sin []float32) {
+	half := c.HeadDim / 2
+	cos, sin = make([]float32, 0, positions*half), make([]float32, 0, positions*half)
+	inverse := make([]float32, half)
+	for i := range inverse {
+		inverse[i] = float32(1 / math.Pow(c.RopeTheta, float64(float32(2*i)/float32(c.HeadDim))))
+	}
+	for p := range positions {
+		for _, f := range inverse {
+			a := float64(float32(p) * f)
+			cos, sin = append(cos, float32(math.Cos(a))), append(sin, float32(math.Sin(a)))
+		}
+	}
+	return cos, sin
+}
+
+// matrix is a Linear of the language model, quantised where the builder says so.
+func (b *Builder) matrix(x *graph.Value, prefix string, in, out int, bias bool) *graph.Value {
+	if b.Quant == nil {
+		return b.Linear(x, prefix, in, out, bias)
+	}
+	g := b.G
+	name := prefix + ".weight"
+	q, err := b.quantised(name, in, out)
+	if err != nil {
+		return g.Failf("%w", err)
+	}
+	blocks := (in + b.Quant.Block - 1) / b.Quant.Block
+	packed := g.Inline(name+".int4", graph.Uint8, q.Packed, out, blocks, b.Quant.Block/2)
+	scales := g.Floats(b.DType, q.Scales, out*blocks)
+	var bv *graph.Value
+	if bias {
+		bv = b.Weight(prefix+".bias", out)
+	}
+	return g.MatMulNBits(x, packed, scales, bv, in, out, b.Quant.Block)
+}
+
+func (b *Builder) quantised(name string, in, out int) (*checkpoint.Int4, error) {
+	if b.Quant.Load != nil {
+		if q, ok := b.Quant.Load(name); ok {
+			return q, nil
+		}
+	}
+	t, ok := b.Find.Tensor(name)
+	if !ok {
+		return nil, fmt.Errorf("weight %s is missing from the checkpoint", name)
+	}
+	if err := t.Expect(int64(out), int64(in)); err != nil {
+		return nil, err
+	}
+	values, err := t.Float32()
+	if err != nil {
+		return nil, err
+	}
+	q, e, err := checkpoint.QuantiseInt4(values, out, in, b.Quant.Block)
+	if err != nil {
+		return nil, fmt.Errorf("quantise %s: %w", name, err)
+	}
+	b.Quantised = append(b.Quantised, QuantisedMatrix{name, e})
+	return q, nil
+}

@@ -1,0 +1,147 @@
+// Package module holds the networks of ST-LLM as functions that add nodes to a graph: SigLIP, projector, pool, Q-Former and
+// Qwen2. Each takes a config struct with Hugging Face field names and finds its weights by their published names.
+package module
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/stllm/stllm/node/checkpoint"
+	"github.com/stllm/stllm/node/graph"
+)
+
+// Finder finds stored tensors; a checkpoint.Folder is one.
+type Finder interface {
+	Tensor(names ...string) (*checkpoint.Tensor, bool)
+}
+
+// Builder joins a graph with weights.
+type Builder struct {
+	G     *graph.Graph
+	Find  Finder
+	DType graph.DType // of weights and activations
+	// Quant quantises the language model's matrices to 4 bits; nil leaves them as they are.
+	Quant *Quant
+	// Decompose writes attention as plain products and a softmax: slower, but every step can be seen and has a gradient.
+	Decompose bool
+	// Probe, when not nil, is told intermediate values by name, so that a test or an explanation can ask for them.
+	Probe func(name string, v *graph.Value)
+	// Quantised collects the error of each matrix that was quantised.
+	Quantised []QuantisedMatrix
+}
+
+// Quant are the settings of 4-bit weights.
+type Quant struct {
+	Block int // 32, 64 or 128
+	// Load, when not nil, returns a matrix that was quantised before.
+	Load func(name string) (*checkpoint.Int4, bool)
+}
+
+// QuantisedMatrix names a quantised matrix and how far it is from the original.
+type QuantisedMatrix struct {
+	Name  string
+	Error checkpoint.QuantiseError
+}
+
+func (b *Builder) probe(name string, v *graph.Value) *graph.Value {
+	if b.Probe != nil {
+		b.Probe(name, v)
+	}
+	return v
+}
+
+// Weight finds a tensor and makes it an initializer. What is stored in the builder's type stays in its file; the rest is
+// converted and lies in memory.
+func (b *Builder) Weight(name string, sizes ...int) *graph.Value {
+	t, ok := b.Find.Tensor(name)
+	if !ok {
+		return b.G.Failf("weight %s is missing from the checkpoint", name)
+	}
+	want := make([]int64, len(sizes))
+	n := 1
+	for i, s := range sizes {
+		want[i] = int64(s)
+		n *= s
+	}
+	if err := t.Expect(want...); err != nil {
+		return b.G.Failf("%w", err)
+	}
+	return b.tensor(t, name, sizes...)
+}
+
+// Reshaped is Weight for a tensor that the graph sees in another shape of the same size.
+func (b *Builder) Reshaped(name string, stored []int, sizes ...int) *graph.Value {
+	t, ok := b.Find.Tensor(name)
+	if !ok {
+		return b.G.Failf("weight %s is missing from the checkpoint", name)
+	}
+	want := make([]int64, len(stored))
+	for i, s := range stored {
+		want[i] = int64(s)
+	}
+	if err := t.Expect(want...); err != nil {
+		return b.G.Failf("%w", err)
+	}
+	return b.tensor(t, name, sizes...)
+}
+
+// storedAs pairs the element types of files and graphs.
+var storedAs = map[checkpoint.DType]graph.DType{
+	checkpoint.F32: graph.Float32, checkpoint.F16: graph.Float16, checkpoint.BF16: graph.BFloat16,
+}
+
+func (b *Builder) tensor(t *checkpoint.Tensor, name string, sizes ...int) *graph.Value {
+	if storedAs[t.DType] == b.DType && t.Offset >= 0 {
+		return b.G.External(name, b.DType, t.File, t.Offset, t.Length, sizes...)
+	}
+	values, err := t.Float32()
+	if err != nil {
+		return b.G.Failf("weight %s: %w", name, err)
+	}
+	return b.G.Inline(name, b.DType, graph.EncodeFloats(b.DType, values), sizes...)
+}
+
+// Linear applies prefix.weight [out,in] and, with bias, prefix.bias [out].
+func (b *Builder) Linear(x *graph.Value, prefix string, in, out int, bias bool) *graph.Value {
+	var bv *graph.Value
+	if bias {
+		bv = b.Weight(prefix+".bias", out)
+	}
+	return b.G.Linear(x, b.Weight(prefix+".weight", out, in), bv)
+}
+
+// Norm applies the LayerNorm prefix.weight, prefix.bias.
+func (b *Builder) Norm(x *graph.Value, prefix string, size int, eps float64) *graph.Value {
+	return b.G.LayerNorm(x, b.Weight(prefix+".weight", size), b.Weight(prefix+".bias", size), eps)
+}
+
+// Attention is multi-head attention without a mask: q [B,S,D], k and v [B,L,D] with D = heads·d. It returns [B,S,D], and with
+// Decompose the weights [B,heads,S,L].
+func (b *Builder) Attention(q, k, v *graph.Value, heads int) (out, weights *graph.Value) {
+	g := b.G
+	if g.Err() != nil {
+		return g.Failf(""), nil
+	}
+	d := q.Shape[len(q.Shape)-1]
+	if len(q.Shape) != 3 || !d.Known() || d.Size%int64(heads) != 0 {
+		return g.Failf("attention over %s with %d heads", q, heads), nil
+	}
+	if !b.Decompose {
+		y := g.Op("MultiHeadAttention", graph.Microsoft, []*graph.Value{q, k, v}, []graph.Attr{{Name: "num_heads", Value: int64(heads)}},
+			graph.Out{DType: q.DType, Shape: q.Shape})[0]
+		return y, nil
+	}
+	size := int(d.Size) / heads
+	split := func(x *graph.Value) *graph.Value {
+		return g.Transpose(g.Reshape(x, x.Shape[0], x.Shape[1], graph.D(heads), graph.D(size)), 0, 2, 1, 3)
+	}
+	scores := g.MatMul(g.Scale(split(q), float32(1/math.Sqrt(float64(size)))), g.Transpose(split(k), 0, 1, 3, 2))
+	weights = g.Softmax(scores)
+	y := g.Transpose(g.MatMul(weights, split(v)), 0, 2, 1, 3)
+	return g.Reshape(y, q.Shape...), weights
+}
+
+// errUnsupported names a config value that has no network here.
+func errUnsupported(field, value string) error {
+	return fmt.Errorf("config field %s is %q, which is not supported", field, value)
+}

@@ -1,0 +1,136 @@
+package module
+
+import (
+	"fmt"
+
+	"github.com/stllm/stllm/node/checkpoint/config"
+	"github.com/stllm/stllm/node/graph"
+)
+
+// Aligner is the Q-Former with its projections (aligner.py): one sequence of latent queries, image tokens with their ray
+// encodings and the text of the user turn attends to itself, and every token of it to all voxels with theirs; the first
+// outputs become the spatial tokens.
+type Aligner struct {
+	Config *config.Config
+}
+
+// AlignerInputs are the inputs of the aligner's graph.
+type AlignerInputs struct {
+	Images    *graph.Value // pooled features of all frames [T·P, LLM]
+	ImageRays *graph.Value // ray encodings [T·P, columns]
+	Text      *graph.Value // embeddings of the user turn [L, LLM]
+	Points    *graph.Value // voxel features [N, D]
+	PointRays *graph.Value // ray encodings [N, columns]
+}
+
+// Inputs declares the inputs in the builder's graph; ray encodings are float32 (bfloat16 numbers in the published profile).
+func (a Aligner) Inputs(b *Builder) AlignerInputs {
+	c, g := a.Config, b.G
+	return AlignerInputs{
+		Images:    g.Input("images", b.DType, graph.N("patches"), graph.D(c.ImgEncoderFeatureDim)),
+		ImageRays: g.Input("image_rays", graph.Float32, graph.N("patches"), graph.D(config.RayColumns(c.ImgViewBasePE))),
+		Text:      g.Input("text", b.DType, graph.N("text"), graph.D(c.HiddenSize)),
+		Points:    g.Input("points", graph.Float32, graph.N("voxels"), graph.D(c.PcdFeatureDim)),
+		PointRays: g.Input("point_rays", graph.Float32, graph.N("voxels"), graph.D(config.RayColumns(c.PcdViewBasePE))),
+	}
+}
+
+// Evidence is where the latent queries looked: weights summed over cross-attention layers and heads, and over self-attention
+// layers and heads for the image tokens.
+type Evidence struct {
+	Points *graph.Value // [N]
+	Images *graph.Value // [T·P]
+}
+
+// Build adds the aligner and returns the spatial tokens [queries, LLM]. Evidence is nil unless the builder decomposes.
+func (a Aligner) Build(b *Builder, in AlignerInputs) (prefix *graph.Value, evidence *Evidence) {
+	c, q, g := a.Config, a.Config.QFormerConfig, b.G
+	g.Scope("aligner", func() {
+		if g.Err() != nil {
+			return
+		}
+		imagePos := b.Linear(g.Cast(in.ImageRays, b.DType), "img_ray_encoder.img_ray_projection_to_qformer", config.RayColumns(c.ImgViewBasePE), q.HiddenSize, true)
+		b.probe("image_pos", imagePos)
+		pointPos := b.Linear(g.Cast(in.PointRays, b.DType), "pcd_ray_encoder.pcd_ray_projection_to_qformer", config.RayColumns(c.PcdViewBasePE), c.PcdFeatureDim, true)
+		b.probe("point_pos", pointPos)
+		images := b.Linear(in.Images, "img_encoder_to_qformer_projection", c.ImgEncoderFeatureDim, q.HiddenSize, true)
+		b.probe("image_features", images)
+		text := b.Linear(in.Text, "text_embed_to_qformer_projection", c.HiddenSize, q.HiddenSize, true)
+		points := g.Add(g.Cast(in.Points, b.DType), pointPos)
+		b.probe("qformer.points", points)
+		latent := b.Weight("latent_query.weight", q.NumQueryTokens, q.HiddenSize)
+		x := g.Concat(0, latent, g.Add(images, imagePos), text)
+		b.probe("qformer.input", x)
+		x, evidence = b.QFormer(x, points, q)
+		latents := g.Slice(x, 0, 0, int64(q.NumQueryTokens))
+		b.probe("qformer.latents", latents)
+		prefix = b.Linear(latents, "qformer_to_language_projection", q.HiddenSize, c.HiddenSize, true)
+		b.probe("prefix", prefix)
+		if evidence != nil {
+			n := int64(q.NumQueryTokens)
+			evidence.Images = g.Sum(g.Slice(g.Slice(evidence.Images, 0, 0, n), 1, n, graph.End), 0, false)
+			evidence.Points = g.Sum(g.Slice(evidence.Points, 0, 0, n), 0, false)
+		}
+	})
+	return prefix, evidence
+}
+
+// QFormer runs InstructBLIP's Q-Former over a whole sequence x [S,D] with encoder states points [N,E]: LayerNorm over the
+// sequence, then post-norm layers in which every token takes the query path (transformers' modeling_instructblip.py with the
+// query length set to the sequence's). With Decompose the summed attention weights come back: Images over the sequence
+// [S,S], Points [S,N].
+func (b *Builder) QFormer(x, points *graph.Value, q config.QFormer) (*graph.Value, *Evidence) {
+	g := b.G
+	if g.Err() != nil {
+		return g.Failf(""), nil
+	}
+	x = g.Unsqueeze(x, 0)
+	points = g.Unsqueeze(points, 0)
+	x = b.Norm(x, "qformer.embeddings.layernorm", q.HiddenSize, q.LayerNormEps)
+	b.probe("qformer.normed_input", g.Squeeze(x, 0))
+	var ev Evidence
+	sum := func(total *graph.Value, w *graph.Value) *graph.Value {
+		if w == nil {
+			return total
+		}
+		w = g.Sum(g.Squeeze(w, 0), 0, false) // over heads
+		if total == nil {
+			return w
+		}
+		return g.Add(total, w)
+	}
+	for i := range q.NumHiddenLayers {
+		prefix := fmt.Sprintf("qformer.encoder.layer.%d.", i)
+		var w *graph.Value
+		g.Scope(fmt.Sprintf("layer%d", i), func() {
+			x, w = b.attend(x, x, prefix+"attention.", q, q.HiddenSize)
+			ev.Images = sum(ev.Images, w)
+			if i%q.CrossAttentionFrequency == 0 {
+				x, w = b.attend(x, points, prefix+"crossattention.", q, q.EncoderHiddenSize)
+				ev.Points = sum(ev.Points, w)
+			}
+			h := g.Activation(q.HiddenAct, b.Linear(x, prefix+"intermediate_query.dense", q.HiddenSize, q.IntermediateSize, true))
+			h = b.Linear(h, prefix+"output_query.dense", q.IntermediateSize, q.HiddenSize, true)
+			x = b.Norm(g.Add(h, x), prefix+"output_query.LayerNorm", q.HiddenSize, q.LayerNormEps)
+		})
+		if g.Err() != nil {
+			return g.Failf(""), nil
+		}
+		b.probe(fmt.Sprintf("qformer.layer.%d", i), g.Squeeze(x, 0))
+	}
+	if !b.Decompose {
+		return g.Squeeze(x, 0), nil
+	}
+	return g.Squeeze(x, 0), &ev
+}
+
+// attend is one BERT attention block: projections, attention, output projection, residual, post-norm.
+func (b *Builder) attend(x, source *graph.Value, prefix string, q config.QFormer, sourceSize int) (y, weights *graph.Value) {
+	d := q.HiddenSize
+	query := b.Linear(x, prefix+"attention.query", d, d, true)
+	key := b.Linear(source, prefix+"attention.key", sourceSize, d, true)
+	value := b.Linear(source, prefix+"attention.value", sourceSize, d, true)
+	a, weights := b.Attention(query, key, value, q.NumAttentionHeads)
+	a = b.Linear(a, prefix+"output.dense", d, d, true)
+	return b.Norm(b.G.Add(a, x), prefix+"output.LayerNorm", d, q.LayerNormEps), weights
+}
