@@ -161,7 +161,8 @@ func TestKitchen(t *testing.T) {
 			same(t, want, read(t, r, bags.Filter{}))
 			for _, c := range r.Info().Connections {
 				hash, err := msgs.TypeHash(c.Type)
-				if err != nil || hash != c.Hash {
+				// rosbags' MCAP files have the hashes in the metadata only.
+				if bare := strings.HasSuffix(name, ".mcap"); err != nil || hash != c.Hash && !bare {
 					t.Errorf("%s: type hash %q, ours is %q, %v", c.Type, c.Hash, hash, err)
 				}
 				if latched := c.Topic == "/tf_static" || c.Topic == "/map/points"; c.Latched != latched {

@@ -2,6 +2,7 @@ package bags
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -208,8 +209,24 @@ func openFolder(folder string) (Reader, error) {
 	for _, w := range lost {
 		m.Warn(w)
 	}
-	m.Each(func(c *Connection) { c.Source = folder })
+	m.Each(func(c *Connection) {
+		c.Source = folder
+		c.Hash = cmp.Or(c.Hash, typeHash(meta, c))
+	})
 	return &folderReader{Reader: m, path: folder, meta: meta}, nil
+}
+
+// typeHash is what the metadata says of a connection's type, or empty.
+func typeHash(meta *metadata.Bag, c *Connection) string {
+	if meta == nil {
+		return ""
+	}
+	for _, t := range meta.Topics {
+		if t.Metadata.Name == c.Topic && record.ShortType(t.Metadata.Type) == c.Type {
+			return t.Metadata.Hash
+		}
+	}
+	return ""
 }
 
 // bagFiles lists the files of a bag folder without metadata, in the order of
@@ -255,13 +272,4 @@ func closeAll(readers []Reader) {
 	for _, r := range readers {
 		_ = r.Close()
 	}
-}
-
-// Create makes a bag with default options: path ends in .bag or .mcap, or has
-// no ending for a folder with an .mcap file and metadata.yaml as ros2 bag makes.
-func Create(path string) (Writer, error) { return CreateWith(path, WriteOptions{}) }
-
-// CreateWith makes a bag with the given options.
-func CreateWith(path string, opts WriteOptions) (Writer, error) {
-	return nil, errors.New("bags: not built yet")
 }

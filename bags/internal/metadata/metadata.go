@@ -28,6 +28,16 @@ type Bag struct {
 	CompressionMode   string   `yaml:"compression_mode"`
 	Distro            string   `yaml:"ros_distro"`
 	Messages          int64    `yaml:"message_count"`
+	Topics            []struct {
+		Metadata Topic `yaml:"topic_metadata"`
+	} `yaml:"topics_with_message_count"`
+}
+
+// Topic is what the metadata tells of a topic.
+type Topic struct {
+	Name string `yaml:"name"`
+	Type string `yaml:"type"`
+	Hash string `yaml:"type_description_hash"`
 }
 
 // Read reads the metadata of the bag in the folder.
