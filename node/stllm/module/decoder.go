@@ -48,13 +48,17 @@ func (c DecoderConfig) Validate() error {
 
 // DecoderInputs are the inputs of one step over S new positions, with a cache of room for Positions.
 type DecoderInputs struct {
-	Embeds   *graph.Value   // [1,S,D]
-	LastKey  *graph.Value   // int32 [1]: positions in the cache after this step, minus one
-	Total    *graph.Value   // int32 [1]: positions in the cache after this step
-	Keys     []*graph.Value // by layer [1,KV,Positions,d], the cache
-	Values   []*graph.Value
-	position graph.Dim
+	Embeds  *graph.Value   // [1,S,D]
+	LastKey *graph.Value   // int32 [1]: positions in the cache after this step, minus one
+	Total   *graph.Value   // int32 [1]: positions in the cache after this step
+	Keys    []*graph.Value // by layer [1,KV,Positions,d], the cache
+	Values  []*graph.Value
+	Place   *graph.Value // int64 [S]: position of each new token; only where RotaryInGraph
 }
+
+// RotaryInGraph tells that the rotary embedding is written out: ONNX Runtime's attention has it built in for head sizes that
+// are multiples of 16 alone.
+func (c DecoderConfig) RotaryInGraph() bool { return c.HeadDim%16 != 0 }
 
 // DecoderOptions choose what a decoder graph gives out.
 type DecoderOptions struct {
@@ -69,6 +73,9 @@ func (c DecoderConfig) Inputs(b *Builder, o DecoderOptions) DecoderInputs {
 		Embeds:  g.Input("inputs_embeds", b.DType, graph.D(1), graph.N("sequence"), graph.D(c.HiddenSize)),
 		LastKey: g.Input("last_key", graph.Int32, graph.D(1)),
 		Total:   g.Input("total", graph.Int32, graph.D(1)),
+	}
+	if c.RotaryInGraph() {
+		in.Place = g.Input("place", graph.Int64, graph.N("sequence"))
 	}
 	for i := range c.NumHiddenLayers {
 		shape := graph.S(1, c.NumKeyValueHeads, o.Positions, c.HeadDim)
@@ -91,13 +98,11 @@ func (c DecoderConfig) Build(b *Builder, in DecoderInputs, o DecoderOptions) {
 		g.Failf("room for %d positions, expected 1 to max_position_embeddings %d", o.Positions, c.MaxPositionEmbeddings)
 		return
 	}
-	cos, sin := c.Rotary(o.Positions)
-	cosV := g.Floats(b.DType, cos, o.Positions, c.HeadDim/2)
-	sinV := g.Floats(b.DType, sin, o.Positions, c.HeadDim/2)
+	rot := c.rotary(b, in, o.Positions)
 	x := in.Embeds
 	for i := range c.NumHiddenLayers {
 		g.Scope(fmt.Sprintf("llm%d", i), func() {
-			x = c.layer(b, x, in, i, cosV, sinV)
+			x = c.layer(b, x, in, i, rot)
 		})
 		if g.Err() != nil {
 			return
@@ -117,7 +122,7 @@ func (c DecoderConfig) Build(b *Builder, in DecoderInputs, o DecoderOptions) {
 	g.Output("logits", g.Cast(g.Squeeze(logits, 0), graph.Float32))
 }
 
-func (c DecoderConfig) layer(b *Builder, x *graph.Value, in DecoderInputs, i int, cos, sin *graph.Value) *graph.Value {
+func (c DecoderConfig) layer(b *Builder, x *graph.Value, in DecoderInputs, i int, rot rotary) *graph.Value {
 	g := b.G
 	prefix := fmt.Sprintf("model.layers.%d.", i)
 	h := g.RMSNorm(x, b.Weight(prefix+"input_layernorm.weight", c.HiddenSize), c.RMSNormEps)
@@ -128,14 +133,22 @@ func (c DecoderConfig) layer(b *Builder, x *graph.Value, in DecoderInputs, i int
 	if g.Err() != nil {
 		return g.Failf("")
 	}
-	inter := int64(0)
-	if c.Interleaved {
-		inter = 1
+	attrs := []graph.Attr{{Name: "num_heads", Value: int64(c.NumAttentionHeads)}, {Name: "kv_num_heads", Value: int64(c.NumKeyValueHeads)}}
+	inputs := []*graph.Value{q, k, v, in.Keys[i], in.Values[i], in.LastKey, in.Total}
+	if c.RotaryInGraph() {
+		inputs[0], inputs[1] = rot.turn(g, q, c.NumAttentionHeads, c), rot.turn(g, k, c.NumKeyValueHeads, c)
+	} else {
+		inter := int64(0)
+		if c.Interleaved {
+			inter = 1
+		}
+		inputs = append(inputs, rot.cos, rot.sin)
+		attrs = append(attrs, graph.Attr{Name: "do_rotary", Value: int64(1)}, graph.Attr{Name: "rotary_interleaved", Value: inter})
 	}
-	outs := g.Op("GroupQueryAttention", graph.Microsoft,
-		[]*graph.Value{q, k, v, in.Keys[i], in.Values[i], in.LastKey, in.Total, cos, sin},
-		[]graph.Attr{{Name: "num_heads", Value: int64(c.NumAttentionHeads)}, {Name: "kv_num_heads", Value: int64(c.NumKeyValueHeads)},
-			{Name: "do_rotary", Value: int64(1)}, {Name: "rotary_interleaved", Value: inter}},
+	if g.Err() != nil {
+		return g.Failf("")
+	}
+	outs := g.Op("GroupQueryAttention", graph.Microsoft, inputs, attrs,
 		graph.Out{DType: b.DType, Shape: q.Shape}, graph.Out{DType: b.DType, Shape: in.Keys[i].Shape}, graph.Out{DType: b.DType, Shape: in.Values[i].Shape})
 	g.OutputAs(fmt.Sprintf("present_key.%d", i), outs[1])
 	g.OutputAs(fmt.Sprintf("present_value.%d", i), outs[2])
@@ -146,6 +159,39 @@ func (c DecoderConfig) layer(b *Builder, x *graph.Value, in DecoderInputs, i int
 	return g.Add(x, b.matrix(g.Mul(gate, up), prefix+"mlp.down_proj", c.IntermediateSize, c.HiddenSize, false))
 }
 
+// rotary are the tables of the rotary embedding: of all positions [positions, d/2] for the built-in form, or the rows of this
+// step [1, S, 1, d/2] for the written-out one.
+type rotary struct{ cos, sin *graph.Value }
+
+func (c DecoderConfig) rotary(b *Builder, in DecoderInputs, positions int) rotary {
+	g := b.G
+	cos, sin := c.Rotary(positions)
+	r := rotary{g.Floats(b.DType, cos, positions, c.HeadDim/2), g.Floats(b.DType, sin, positions, c.HeadDim/2)}
+	if !c.RotaryInGraph() {
+		return r
+	}
+	if c.Interleaved {
+		g.Failf("head size %d with interleaved rotary pairs is not supported (multiples of 16 are)", c.HeadDim)
+		return r
+	}
+	row := func(table *graph.Value) *graph.Value {
+		return g.Unsqueeze(g.Unsqueeze(g.Gather(table, in.Place, 0), 0), 2)
+	}
+	return rotary{row(r.cos), row(r.sin)}
+}
+
+// turn applies the embedding to [1,S,heads·d]: the two halves of each head are the two coordinates that turn.
+func (r rotary) turn(g *graph.Graph, x *graph.Value, heads int, c DecoderConfig) *graph.Value {
+	if g.Err() != nil {
+		return g.Failf("")
+	}
+	h := g.Reshape(x, x.Shape[0], x.Shape[1], graph.D(heads), graph.D(c.HeadDim))
+	half := int64(c.HeadDim / 2)
+	a, b := g.Slice(h, 3, 0, half), g.Slice(h, 3, half, graph.End)
+	h = g.Concat(3, g.Sub(g.Mul(a, r.cos), g.Mul(b, r.sin)), g.Add(g.Mul(b, r.cos), g.Mul(a, r.sin)))
+	return g.Reshape(h, x.Shape...)
+}
+
 // Rotary returns cos and sin of the rotary embedding, [positions, d/2] each. The angle is float32(position)·float32(inverse
 // frequency), as the reference computes it; anything else is off by up to 5e-4 at position 32,767.
 func (c DecoderConfig) Rotary(positions int) (cos, sin []float32) {
@@ -153,7 +199,8 @@ func (c DecoderConfig) Rotary(positions int) (cos, sin []float32) {
 	cos, sin = make([]float32, 0, positions*half), make([]float32, 0, positions*half)
 	inverse := make([]float32, half)
 	for i := range inverse {
-		inverse[i] = float32(1 / math.Pow(c.RopeTheta, float64(float32(2*i)/float32(c.HeadDim))))
+		// In float32 step by step: the power, then its reciprocal.
+		inverse[i] = 1 / float32(math.Pow(c.RopeTheta, float64(float32(2*i)/float32(c.HeadDim))))
 	}
 	for p := range positions {
 		for _, f := range inverse {
@@ -176,8 +223,8 @@ func (b *Builder) matrix(x *graph.Value, prefix string, in, out int, bias bool) 
 		return g.Failf("%w", err)
 	}
 	blocks := (in + b.Quant.Block - 1) / b.Quant.Block
-	packed := g.Inline(name+".int4", graph.Uint8, q.Packed, out, blocks, b.Quant.Block/2)
-	scales := g.Floats(b.DType, q.Scales, out*blocks)
+	packed := b.place(name+".int4", graph.Uint8, q.Packed, out, blocks, b.Quant.Block/2)
+	scales := b.place(name+".scales", b.DType, graph.EncodeFloats(b.DType, q.Scales), out*blocks)
 	var bv *graph.Value
 	if bias {
 		bv = b.Weight(prefix+".bias", out)

@@ -26,6 +26,8 @@ type Builder struct {
 	Decompose bool
 	// Probe, when not nil, is told intermediate values by name, so that a test or an explanation can ask for them.
 	Probe func(name string, v *graph.Value)
+	// Scratch, when not nil, takes large converted weights, which would otherwise lie in the model's bytes.
+	Scratch *Scratch
 	// Quantised collects the error of each matrix that was quantised.
 	Quantised []QuantisedMatrix
 }
@@ -94,11 +96,29 @@ func (b *Builder) tensor(t *checkpoint.Tensor, name string, sizes ...int) *graph
 	if storedAs[t.DType] == b.DType && t.Offset >= 0 {
 		return b.G.External(name, b.DType, t.File, t.Offset, t.Length, sizes...)
 	}
+	if storedAs[t.DType] == b.DType {
+		return b.place(name, b.DType, t.Data, sizes...)
+	}
 	values, err := t.Float32()
 	if err != nil {
 		return b.G.Failf("weight %s: %w", name, err)
 	}
-	return b.G.Inline(name, b.DType, graph.EncodeFloats(b.DType, values), sizes...)
+	return b.place(name, b.DType, graph.EncodeFloats(b.DType, values), sizes...)
+}
+
+// spillAt is the size from which converted weights go to the scratch file.
+const spillAt = 1 << 20
+
+// place makes an initializer of bytes, in the scratch file when they are many.
+func (b *Builder) place(name string, t graph.DType, data []byte, sizes ...int) *graph.Value {
+	if b.Scratch == nil || len(data) < spillAt {
+		return b.G.Inline(name, t, data, sizes...)
+	}
+	file, offset, err := b.Scratch.Put(data)
+	if err != nil {
+		return b.G.Failf("weight %s: %w", name, err)
+	}
+	return b.G.External(name, t, file, offset, int64(len(data)), sizes...)
 }
 
 // Linear applies prefix.weight [out,in] and, with bias, prefix.bias [out].

@@ -18,6 +18,10 @@ func (b *Builder) Vision(pixels *graph.Value, c config.Vision, prefix string) *g
 			return
 		}
 		t := pixels.Shape[0]
+		if edge := grid * p; edge < c.ImageSize {
+			// A convolution leaves out what does not fill a patch: 6 of 384 pixels.
+			pixels = g.Slice(g.Slice(pixels, 2, 0, int64(edge)), 3, 0, int64(edge))
+		}
 		// The patch convolution as a product: the kernel's memory is [D, C·P·P] already.
 		patches := g.Reshape(pixels, t, graph.D(c.NumChannels), graph.D(grid), graph.D(p), graph.D(grid), graph.D(p))
 		patches = g.Transpose(patches, 0, 2, 4, 1, 3, 5)
