@@ -2,11 +2,13 @@ package rosbag1
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 
 	"github.com/pierrec/lz4/v4"
 
@@ -141,6 +143,9 @@ func (w *Writer) flush() {
 		if len(entries) == 0 {
 			continue
 		}
+		// roscpp writes the index of a chunk by time, and rosbag's readers count
+		// on it.
+		slices.SortStableFunc(entries, func(a, b indexEntry) int { return cmp.Compare(a.time, b.time) })
 		var body []byte
 		for _, e := range entries {
 			body = appendStamp(body, e.time)
