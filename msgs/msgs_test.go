@@ -30,18 +30,6 @@ func TestMD5(t *testing.T) {
 	}
 }
 
-// Hashes as ROS 2 Jazzy publishes them (type description service, bags).
-func TestTypeHash(t *testing.T) {
-	for typ, want := range map[string]string{
-		"std_msgs/msg/String": "RIHS01_df668c740482bbd48fb39d76a70dfd4bd59db1288021743503259e948f6b1a18",
-		"std_msgs/msg/Empty":  "RIHS01_20b625256f32d5dbc0d04fee44f43c41e51c70d3502f84b4a08e7a9c26a96312",
-	} {
-		if got, err := TypeHash(typ); err != nil || got != want {
-			t.Errorf("%s: %s (%v), expected %s", typ, got, err, want)
-		}
-	}
-}
-
 func TestEveryTypeHasNamesInItsGenerations(t *testing.T) {
 	for _, e := range []Encoding{ROS1, CDR} {
 		for _, key := range Definitions(e).Keys() {
@@ -159,11 +147,6 @@ func TestBigEndianCDR(t *testing.T) {
 	if err := CDR.Unmarshal([]byte{0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 9}, &c); err != nil || c.Clock != (Time{5, 9}) {
 		t.Errorf("%+v, %v", c, err)
 	}
-	var i CameraInfo
-	data := must2(CDR.Marshal(&CameraInfo{D: []float64{1.5, -2}, K: [9]float64{3}}))
-	if err := CDR.Unmarshal(data, &i); err != nil || i.D[1] != -2 || i.K[0] != 3 {
-		t.Errorf("%+v, %v", i, err)
-	}
 }
 
 func must2(b []byte, err error) []byte {
@@ -199,14 +182,6 @@ func TestHostileBytes(t *testing.T) {
 	}
 }
 
-func TestCompatibleNamesTheField(t *testing.T) {
-	def := must(Definition("sensor_msgs/CameraInfo", ROS1))
-	err := Compatible("sensor_msgs/CameraInfo", ROS1, strings.Replace(def, "float64[9] R", "float32[9] R", 1))
-	if err == nil || !strings.Contains(err.Error(), "R") {
-		t.Errorf("%v, expected the field R", err)
-	}
-}
-
 func TestKey(t *testing.T) {
 	for in, want := range map[string]string{
 		"sensor_msgs/Image": "sensor_msgs/Image", "sensor_msgs/msg/Image": "sensor_msgs/Image",
@@ -229,18 +204,41 @@ func TestTimes(t *testing.T) {
 	}
 }
 
+// What can be read at all is written and read again as the same bytes.
 func FuzzUnmarshal(f *testing.F) {
+	keys := map[Encoding][]string{}
 	for _, e := range []Encoding{ROS1, CDR} {
-		for i, m := range []Message{&Image{Data: []byte{1}}, &TFMessage{Transforms: make([]TransformStamped, 2)}, &Answer{Plan: make([]PlanStep, 1)}, &MarkerArray{Markers: make([]Marker, 1)}, &ParameterEvent{}} {
-			if data, err := e.Marshal(m); err == nil {
-				f.Add(byte(i), data)
+		for _, key := range Definitions(e).Keys() {
+			if m, ok := New(key); ok {
+				keys[e] = append(keys[e], key)
+				fill(rand.New(rand.NewPCG(5, 6)), reflect.ValueOf(m).Elem())
+				if data, err := e.Marshal(m); err == nil {
+					f.Add(byte(len(keys[e])-1), e == ROS1, data)
+				}
 			}
 		}
 	}
-	f.Fuzz(func(_ *testing.T, which byte, data []byte) {
-		for _, e := range []Encoding{ROS1, CDR} {
-			all := []Message{&Image{}, &TFMessage{}, &Answer{}, &MarkerArray{}, &ParameterEvent{}, &PointCloud2{}, &CameraInfo{}}
-			_ = e.Unmarshal(data, all[int(which)%len(all)])
+	f.Add(byte(0), false, []byte{0, 0, 0, 0, 0, 0, 0, 1})
+	f.Fuzz(func(t *testing.T, which byte, ros1 bool, data []byte) {
+		e := CDR
+		if ros1 {
+			e = ROS1
+		}
+		key := keys[e][int(which)%len(keys[e])]
+		m, _ := New(key)
+		if e.Unmarshal(data, m) != nil {
+			return
+		}
+		first, err := e.Marshal(m)
+		if err != nil {
+			t.Fatalf("%s %s was read but cannot be written: %v", e, key, err)
+		}
+		back, _ := New(key)
+		if err := e.Unmarshal(first, back); err != nil {
+			t.Fatalf("%s %s: %v", e, key, err)
+		}
+		if second, _ := e.Marshal(back); !bytes.Equal(first, second) {
+			t.Fatalf("%s %s\n%x\n%x", e, key, first, second)
 		}
 	})
 }

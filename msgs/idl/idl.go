@@ -139,8 +139,8 @@ func Parse(pkg, name, kind, text string, gen Generation) (*Spec, error) {
 		line := i + 1
 		l := strings.TrimSpace(strings.ReplaceAll(raw, "\r", ""))
 		comment, hasComment := "", false
-		if isStringConstant(l) {
-			// a string constant's value goes to the end of the line, "#" included
+		if gen == ROS1 && isStringConstant(l) {
+			// ROS 1: a string constant's value goes to the end of the line, "#" included
 		} else if l, comment, hasComment = strings.Cut(l, "#"); hasComment {
 			l, comment = strings.TrimSpace(l), strings.TrimSpace(strings.TrimLeft(comment, "#"))
 		}

@@ -22,13 +22,22 @@ func main() {
 }
 
 func run(path string) error {
-	one, err := interfaces.Load(idl.ROS1)
+	src, err := generate()
 	if err != nil {
 		return err
 	}
+	return os.WriteFile(path, src, 0o644)
+}
+
+// generate returns the source of types_gen.go.
+func generate() ([]byte, error) {
+	one, err := interfaces.Load(idl.ROS1)
+	if err != nil {
+		return nil, err
+	}
 	two, err := interfaces.Load(idl.ROS2)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	keys := map[string]bool{}
 	for _, k := range append(one.Keys(), two.Keys()...) {
@@ -53,9 +62,9 @@ func run(path string) error {
 	fmt.Fprintf(&b, "\n// newMessage makes an empty message by \"pkg/Name\".\nfunc newMessage(key string) (Message, bool) {\nswitch key {\n%s}\nreturn nil, false\n}\n", news.String())
 	src, err := format.Source(b.Bytes())
 	if err != nil {
-		return fmt.Errorf("format: %w\n%s", err, b.String())
+		return nil, fmt.Errorf("format: %w\n%s", err, b.String())
 	}
-	return os.WriteFile(path, src, 0o644)
+	return src, nil
 }
 
 // union puts the fields of both generations together, in ROS 2's order, those of ROS 1 alone first.

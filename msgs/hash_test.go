@@ -1,0 +1,111 @@
+package msgs
+
+import (
+	"testing"
+
+	"github.com/stllm/stllm/msgs/idl"
+)
+
+// Type hashes that others have published: the ROS 2 documentation of rmw_zenoh, zenoh-plugin-ros2dds, constants in public
+// drivers that were captured from Iron and Jazzy.
+func TestTypeHash(t *testing.T) {
+	for typ, want := range map[string]string{
+		"std_msgs/msg/String":                        "df668c740482bbd48fb39d76a70dfd4bd59db1288021743503259e948f6b1a18",
+		"std_msgs/msg/Empty":                         "20b625256f32d5dbc0d04fee44f43c41e51c70d3502f84b4a08e7a9c26a96312",
+		"std_msgs/msg/Header":                        "f49fb3ae2cf070f793645ff749683ac6b06203e41c891e17701b1cb597ce6a01",
+		"rosgraph_msgs/msg/Clock":                    "692f7a66e93a3c83e71765d033b60349ba68023a8c689a79e48078bcb5c58564",
+		"geometry_msgs/msg/PoseStamped":              "10f3786d7d40fd2b54367835614bff85d4ad3b5dab62bf8bca0cc232d73b4cd8",
+		"geometry_msgs/msg/Quaternion":               "8a765f66778c8ff7c8ab94afcc590a2ed5325a1d9a076ffff38fbce36f458684",
+		"rmw_dds_common/msg/ParticipantEntitiesInfo": "91a0593bacdcc50ea9bdcf849a938b128412cc1ea821245c663bcd26f83c295e",
+		"service_msgs/msg/ServiceEventInfo":          "41bcbbe07a75c9b52bc96bfd5c24d7f0fc0a08c0cb7921b3373c5732345a6f45",
+		"rcl_interfaces/msg/Log":                     "e28ce254ca8abc06abf92773b74602cdbf116ed34fbaf294fb9f81da9f318eac",
+		"rcl_interfaces/msg/ParameterEvent":          "043e627780fcad87a22d225bc2a037361dba713fca6a6b9f4b869a5aa0393204",
+		"action_msgs/msg/GoalStatusArray":            "6c1684b00f177d37438febe6e709fc4e2b0d4248dca4854946f9ed8b30cda83e",
+		"action_msgs/srv/CancelGoal":                 "573d8b0a534451d7bc2ac8c5ffde8ac14b8593b7001175d0cd6516dcbeb8689a",
+		"std_srvs/srv/Trigger":                       "eeff2cd6fa5ad9d27cdf4dec64818317839b62f212a91e6b5304b634b2062c5f",
+		"std_srvs/srv/Trigger_Request":               "d010825374ce8918e72bfd826c82603e60f45419e932ea976f807b74a863a199",
+		"std_srvs/srv/Trigger_Event":                 "ec4a1d26b0575e61906890342aba9523a2360e9845857c5590fa6e23bc39e1c2",
+		"std_srvs/srv/Empty":                         "5888399dedec5ccc85ea6451949fd2c9f97bfdf963f9a588821639fcd31b5d19",
+		"std_srvs/srv/SetBool":                       "abe9e4bb6b41b40e6789712c00ec8871923e089af3f667a79992a428cff2da0a",
+		"std_srvs/srv/SetBool_Event":                 "3c4c20015afb4303eafd347b1d6a786f171a89c814726961a9593ef10df878cf",
+		"rcl_interfaces/srv/GetParameters":           "bf9803d5c74cf989a5de3e0c2e99444599a627c7ff75f97b8c05b01003675cbc",
+		"rcl_interfaces/srv/GetParameterTypes":       "da199c878688b3e530bdfe3ca8f74cb9fa0c303101e980a9e8f260e25e1c80ca",
+		"rcl_interfaces/srv/SetParameters":           "56eed9a67e169f9cb6c1f987bc88f868c14a8fc9f743a263bc734c154015d7e0",
+		"rcl_interfaces/srv/SetParametersAtomically": "0e192ef259c07fc3c07a13191d27002222e65e00ccec653ca05e856f79285fcd",
+		"rcl_interfaces/srv/ListParameters":          "3e6062bfbb27bfb8730d4cef2558221f51a11646d78e7bb30a1e83afac3aad9d",
+		"rcl_interfaces/srv/DescribeParameters":      "845b484d71eb0673dae682f2e3ba3c4851a65a3dcfb97bddd82c5b57e91e4cff",
+	} {
+		if got, err := TypeHash(typ); err != nil || got != "RIHS01_"+want {
+			t.Errorf("%s: %s (%v), expected RIHS01_%s", typ, got, err, want)
+		}
+	}
+}
+
+// What rosidl derives from services and actions, on the types that everybody has published: example_interfaces and
+// tf2_msgs/action/LookupTransform.
+func TestTypeHashOfActions(t *testing.T) {
+	set := idl.NewSet(idl.ROS2)
+	for _, d := range [][4]string{
+		{"builtin_interfaces", "Time", "msg", "int32 sec\nuint32 nanosec"},
+		{"builtin_interfaces", "Duration", "msg", "int32 sec\nuint32 nanosec"},
+		{"unique_identifier_msgs", "UUID", "msg", "uint8[16] uuid"},
+		{"service_msgs", "ServiceEventInfo", "msg", "uint8 event_type\nbuiltin_interfaces/Time stamp\nchar[16] client_gid\nint64 sequence_number"},
+		{"std_msgs", "Header", "msg", "builtin_interfaces/Time stamp\nstring frame_id"},
+		{"geometry_msgs", "Vector3", "msg", "float64 x\nfloat64 y\nfloat64 z"},
+		{"geometry_msgs", "Quaternion", "msg", "float64 x 0\nfloat64 y 0\nfloat64 z 0\nfloat64 w 1"},
+		{"geometry_msgs", "Transform", "msg", "Vector3 translation\nQuaternion rotation"},
+		{"geometry_msgs", "TransformStamped", "msg", "std_msgs/Header header\nstring child_frame_id\nTransform transform"},
+		{"tf2_msgs", "TF2Error", "msg", "uint8 NO_ERROR=0\nuint8 error\nstring error_string"},
+		{"tf2_msgs", "LookupTransform", "action", "string target_frame\nstring source_frame\nbuiltin_interfaces/Time source_time\nbuiltin_interfaces/Duration timeout\nbuiltin_interfaces/Time target_time\nstring fixed_frame\nbool advanced\n---\ngeometry_msgs/TransformStamped transform\ntf2_msgs/TF2Error error\n---\n"},
+		{"example_interfaces", "AddTwoInts", "srv", "int64 a\nint64 b\n---\nint64 sum"},
+		{"example_interfaces", "Fibonacci", "action", "int32 order\n---\nint32[] sequence\n---\nint32[] sequence"},
+	} {
+		if err := set.Add(d[0], d[1], d[2], d[3]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := set.Check(); err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]string{
+		"example_interfaces/AddTwoInts":                "e118de6bf5eeb66a2491b5bda11202e7b68f198d6f67922cf30364858239c81a",
+		"example_interfaces/Fibonacci_Goal":            "226cb437e4355dcd3e914f930382a3b0cc1da81545bd319ed554e95a03255f51",
+		"example_interfaces/Fibonacci_SendGoal":        "d1a57fb2a4afe8c21e34fb10db206f16ce6729b28531141472df92277c55b557",
+		"example_interfaces/Fibonacci_GetResult":       "1b0de0d5d29dc955d92f546706568428632771db13ec84c15ec1c1a59f424a57",
+		"example_interfaces/Fibonacci_FeedbackMessage": "c1de71afd52e49a89c53d8262366884185bc0a02f78ce051c4e46b0a7fe59bb2",
+		"tf2_msgs/LookupTransform_SendGoal":            "4646ff5706c86b04d0a1098d329951a9731a7517e16702905de6073cc72c8530",
+		"tf2_msgs/LookupTransform_GetResult":           "3cd1715751899e3167b5aec3e4ac194f7da9e8493a77285f9f6a4c914f5e8b24",
+		"tf2_msgs/LookupTransform_FeedbackMessage":     "10cb89922dcb103e95c185d43e8a5efa3d38db996f733151a2f3e2ac133f4839",
+	} {
+		if got, err := set.TypeHash(key); err != nil || got != "RIHS01_"+want {
+			t.Errorf("%s: %s (%v), expected RIHS01_%s", key, got, err, want)
+		}
+	}
+	want := "RIHS01_0b8adf6bc0b5958879e3265b41a457e03558fe523890a81252c70eba97a82c5d"
+	if got, err := set.ActionHash("tf2_msgs/LookupTransform"); err != nil || got != want {
+		t.Errorf("action LookupTransform: %s (%v), expected %s", got, err, want)
+	}
+}
+
+// A service and an action of the same name are two types.
+func TestTypeHashOfServiceAndAction(t *testing.T) {
+	hashes := map[string]string{}
+	for _, typ := range []string{"stllm_msgs/srv/Ask", "stllm_msgs/action/Ask", "stllm_msgs/srv/PlanAction", "stllm_msgs/action/PlanAction"} {
+		h, err := TypeHash(typ)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, ok := hashes[h]; ok {
+			t.Errorf("%s and %s have the same hash", typ, other)
+		}
+		hashes[h] = typ
+	}
+	short, _ := TypeHash("stllm_msgs/Ask")
+	dds, _ := TypeHash("stllm_msgs::action::dds_::Ask_")
+	if hashes[short] != "stllm_msgs/srv/Ask" || hashes[dds] != "stllm_msgs/action/Ask" {
+		t.Errorf("the short name means %s, the DDS name of the action %s", hashes[short], hashes[dds])
+	}
+	if h, err := TypeHash("stllm_msgs/action/Nothing"); err == nil {
+		t.Errorf("an unknown action has hash %s", h)
+	}
+}
