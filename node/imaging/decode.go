@@ -1,0 +1,244 @@
+package imaging
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"image"
+	_ "image/jpeg" // the formats of sensor_msgs/CompressedImage
+	_ "image/png"
+	"strings"
+
+	"github.com/stllm/stllm/msgs"
+)
+
+// layout is how an encoding stores a pixel.
+type layout struct {
+	bytes int // of one pixel; 0 for those with a decoder of their own
+	take  func(dst []uint8, src []byte, big bool)
+}
+
+func copyOrder(r, g, b int) func([]uint8, []byte, bool) {
+	return func(dst []uint8, src []byte, _ bool) { dst[0], dst[1], dst[2] = src[r], src[g], src[b] }
+}
+
+func grey8(dst []uint8, src []byte, _ bool) { dst[0], dst[1], dst[2] = src[0], src[0], src[0] }
+
+// grey16 keeps the high byte, as cv_bridge does when it scales 16 bits to 8.
+func grey16(dst []uint8, src []byte, big bool) {
+	v := src[1]
+	if big {
+		v = src[0]
+	}
+	dst[0], dst[1], dst[2] = v, v, v
+}
+
+func high16(r, g, b int) func([]uint8, []byte, bool) {
+	return func(dst []uint8, src []byte, big bool) {
+		at := 1
+		if big {
+			at = 0
+		}
+		dst[0], dst[1], dst[2] = src[2*r+at], src[2*g+at], src[2*b+at]
+	}
+}
+
+// layouts are the encodings of sensor_msgs/image_encodings.hpp that pictures come in.
+var layouts = map[string]layout{
+	"rgb8": {3, copyOrder(0, 1, 2)}, "bgr8": {3, copyOrder(2, 1, 0)}, "rgba8": {4, copyOrder(0, 1, 2)}, "bgra8": {4, copyOrder(2, 1, 0)},
+	"8UC3": {3, copyOrder(2, 1, 0)}, "8UC4": {4, copyOrder(2, 1, 0)}, // OpenCV's order
+	"mono8": {1, grey8}, "8UC1": {1, grey8}, "mono16": {2, grey16}, "16UC1": {2, grey16},
+	"rgb16": {6, high16(0, 1, 2)}, "bgr16": {6, high16(2, 1, 0)}, "rgba16": {8, high16(0, 1, 2)}, "bgra16": {8, high16(2, 1, 0)},
+}
+
+// Decode reads a raw image. Row padding and endianness are honoured; the error names the field that does not fit.
+func Decode(m *msgs.Image) (*RGB, error) {
+	out, err := NewRGB(int(m.Width), int(m.Height))
+	if err != nil {
+		return nil, fmt.Errorf("image: width and height: %w", err)
+	}
+	pattern, depth, isBayer := bayer(m.Encoding)
+	uFirst, isYUV := yuv422(m.Encoding)
+	l, known := layouts[m.Encoding]
+	size := l.bytes
+	switch {
+	case isBayer:
+		size = depth / 8
+	case isYUV:
+		size = 2
+	case !known:
+		return nil, fmt.Errorf("image: encoding is %q, which is not known; known are rgb8, bgr8, rgba8, bgra8, mono8, mono16, bayer_*8, bayer_*16, yuv422, yuv422_yuy2", m.Encoding)
+	}
+	row := int(m.Width) * size
+	if int64(m.Step) < int64(row) {
+		return nil, fmt.Errorf("image: step is %d, %d pixels of %s need %d bytes", m.Step, m.Width, m.Encoding, row)
+	}
+	// The last row may come without its padding.
+	if need := int64(m.Step)*int64(m.Height-1) + int64(row); int64(len(m.Data)) < need {
+		return nil, fmt.Errorf("image: data has %d bytes, %d rows of step %d need %d", len(m.Data), m.Height, m.Step, need)
+	}
+	line := func(y int) []byte { return m.Data[y*int(m.Step):][:row] }
+	big := m.IsBigendian != 0
+	switch {
+	case isBayer:
+		demosaic(out, pattern, depth, big, line)
+	case isYUV:
+		if m.Width%2 != 0 {
+			return nil, fmt.Errorf("image: width is %d, %s needs an even one", m.Width, m.Encoding)
+		}
+		for y := range out.Height {
+			fromYUV422(out.Pix[3*y*out.Width:], line(y), uFirst)
+		}
+	default:
+		for y := range out.Height {
+			src := line(y)
+			for x := range out.Width {
+				l.take(out.Pix[3*(y*out.Width+x):][:3], src[x*size:], big)
+			}
+		}
+	}
+	return out, nil
+}
+
+// yuv422 knows both orders: UYVY (ROS 1's yuv422, ROS 2's uyvy) and YUYV.
+func yuv422(encoding string) (uFirst, ok bool) {
+	switch encoding {
+	case "yuv422", "uyvy":
+		return true, true
+	case "yuv422_yuy2", "yuyv":
+		return false, true
+	}
+	return false, false
+}
+
+func fromYUV422(dst []uint8, src []byte, uFirst bool) {
+	for i := 0; i+4 <= len(src); i += 4 {
+		y0, u, y1, v := src[i], src[i+1], src[i+2], src[i+3]
+		if uFirst {
+			u, y0, v, y1 = src[i], src[i+1], src[i+2], src[i+3]
+		}
+		at := dst[i/2*3:]
+		at[0], at[1], at[2] = yuv(int32(y0), int32(u), int32(v))
+		at[3], at[4], at[5] = yuv(int32(y1), int32(u), int32(v))
+	}
+}
+
+// bayer reads names such as bayer_rggb8: the colours of the upper left 2×2 pixels.
+func bayer(encoding string) (pattern string, depth int, ok bool) {
+	rest, found := strings.CutPrefix(encoding, "bayer_")
+	if !found || len(rest) < 5 {
+		return "", 0, false
+	}
+	pattern = rest[:4]
+	switch pattern {
+	case "rggb", "bggr", "gbrg", "grbg":
+	default:
+		return "", 0, false
+	}
+	switch rest[4:] {
+	case "8":
+		return pattern, 8, true
+	case "16":
+		return pattern, 16, true
+	}
+	return "", 0, false
+}
+
+// demosaic fills in the two colours that a pixel lacks with the mean of its neighbours that have them.
+func demosaic(out *RGB, pattern string, depth int, big bool, line func(int) []byte) {
+	value := func(x, y int) int {
+		if depth == 8 {
+			return int(line(y)[x])
+		}
+		b := line(y)[2*x:]
+		if big {
+			return int(b[0])
+		}
+		return int(b[1])
+	}
+	channel := func(x, y int) int {
+		switch pattern[2*(y&1)+x&1] {
+		case 'r':
+			return 0
+		case 'g':
+			return 1
+		}
+		return 2
+	}
+	for y := range out.Height {
+		for x := range out.Width {
+			var sum, count [3]int
+			for dy := -1; dy <= 1; dy++ {
+				for dx := -1; dx <= 1; dx++ {
+					px, py := x+dx, y+dy
+					if px < 0 || py < 0 || px >= out.Width || py >= out.Height {
+						continue
+					}
+					c := channel(px, py)
+					sum[c] += value(px, py)
+					count[c]++
+				}
+			}
+			own := channel(x, y)
+			sum[own], count[own] = value(x, y), 1
+			at := out.Pix[3*(y*out.Width+x):]
+			for c := range 3 {
+				if count[c] > 0 {
+					at[c] = uint8((sum[c] + count[c]/2) / count[c])
+				}
+			}
+		}
+	}
+}
+
+// DecodeCompressed reads a JPEG or PNG image. Its size is checked before anything is decoded.
+func DecodeCompressed(m *msgs.CompressedImage) (*RGB, error) {
+	if strings.Contains(m.Format, "compressedDepth") {
+		return nil, fmt.Errorf("compressed image: format is %q: a depth image, a colour image was expected", m.Format)
+	}
+	out, err := DecodeBytes(m.Data)
+	if err != nil {
+		return nil, fmt.Errorf("compressed image (format %q): %w", m.Format, err)
+	}
+	return out, nil
+}
+
+// DecodeBytes reads a JPEG or PNG file.
+func DecodeBytes(data []byte) (*RGB, error) {
+	c, format, err := image.DecodeConfig(bytes.NewReader(data))
+	if err != nil {
+		return nil, fmt.Errorf("%d bytes are neither JPEG nor PNG: %w", len(data), err)
+	}
+	if c.Width < 1 || c.Height < 1 || c.Width*c.Height > MaxPixels {
+		return nil, fmt.Errorf("%s of %d×%d pixels, expected 1×1 to %d pixels in all", format, c.Width, c.Height, MaxPixels)
+	}
+	img, _, err := image.Decode(bytes.NewReader(data))
+	if err != nil {
+		return nil, fmt.Errorf("decode %s: %w", format, err)
+	}
+	return FromImage(img)
+}
+
+// Depth reads a depth image in metres: 16UC1 in millimetres or 32FC1 in metres (REP-118); 0 and NaN are unknown and become 0.
+func Depth(m *msgs.Image) ([]float32, error) {
+	size := map[string]int{"16UC1": 2, "mono16": 2, "32FC1": 4}[m.Encoding]
+	if size == 0 {
+		return nil, fmt.Errorf("depth image: encoding is %q, expected 16UC1 or 32FC1", m.Encoding)
+	}
+	row := int(m.Width) * size
+	if m.Width == 0 || m.Height == 0 || int64(m.Step) < int64(row) || int64(len(m.Data)) < int64(m.Step)*int64(m.Height-1)+int64(row) {
+		return nil, fmt.Errorf("depth image: %d×%d with step %d and %d bytes do not fit together", m.Width, m.Height, m.Step, len(m.Data))
+	}
+	var order binary.ByteOrder = binary.LittleEndian
+	if m.IsBigendian != 0 {
+		order = binary.BigEndian
+	}
+	out := make([]float32, 0, int(m.Width)*int(m.Height))
+	for y := range int(m.Height) {
+		src := m.Data[y*int(m.Step):]
+		for x := range int(m.Width) {
+			out = append(out, depthAt(src[x*size:], size, order))
+		}
+	}
+	return out, nil
+}
