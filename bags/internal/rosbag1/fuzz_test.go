@@ -1,0 +1,135 @@
+package rosbag1
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stllm/stllm/bags/internal/record"
+)
+
+// made is a small bag with two connections in several chunks.
+func made(t testing.TB, compression string) []byte {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "made.bag")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := NewWriter(f, record.WriteOptions{Compression: compression, ChunkSize: 300})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, topic := range []string{"/a", "/b"} {
+		c, err := w.Add(record.Connection{Topic: topic, Type: "std_msgs/String", Encoding: record.ROS1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 6 {
+			if err := w.Write(c, 1e18+int64(i), bytes.Repeat([]byte{byte(i)}, 40)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// drain reads everything and returns how many messages came.
+func drain(t testing.TB, r *Reader) int {
+	t.Helper()
+	it := r.Messages(record.Filter{})
+	defer it.Close()
+	for n := 0; ; n++ {
+		m, err := it.Next()
+		if err == io.EOF {
+			return n
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Connection == nil {
+			t.Fatal("message without a connection")
+		}
+	}
+}
+
+// TestCut reads a bag cut at every length: messages only get fewer, and what is
+// lost is told.
+func TestCut(t *testing.T) {
+	for _, compression := range []string{"none", "lz4"} {
+		whole := made(t, compression)
+		last := 12
+		for n := len(whole) - 1; n >= headerSize+len(magic); n-- {
+			r, err := New("cut", bytes.NewReader(whole[:n]), int64(n))
+			if err != nil {
+				t.Fatalf("%s cut at %d: %v", compression, n, err)
+			}
+			got := drain(t, r)
+			if got > last {
+				t.Fatalf("%s cut at %d: %d messages, %d when longer", compression, n, got, last)
+			}
+			last = got
+			if len(r.Warnings()) == 0 {
+				t.Fatalf("%s cut at %d: no warning", compression, n)
+			}
+		}
+		if last != 0 {
+			t.Errorf("%s: %d messages without any chunk", compression, last)
+		}
+	}
+}
+
+func TestRefused(t *testing.T) {
+	whole := made(t, "none")
+	for name, b := range map[string][]byte{
+		"empty":     {},
+		"version":   []byte("#ROSBAG V1.2\n and so on"),
+		"other":     []byte("PK\x03\x04 not a bag at all"),
+		"no header": []byte(magic),
+		"encrypted": bytes.Replace(whole, []byte("chunk_count="), []byte("encryptor=x="), 1),
+	} {
+		if _, err := New(name, bytes.NewReader(b), int64(len(b))); err == nil {
+			t.Errorf("%s: was taken", name)
+		}
+	}
+	// An unknown compression is named in a warning; the other chunks are read.
+	b := bytes.Replace(whole, []byte("compression=none"), []byte("compression=snap"), 1)
+	r, err := New("snap", bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := false
+	for _, w := range r.Warnings() {
+		named = named || bytes.Contains([]byte(w.String()), []byte(`"snap"`))
+	}
+	if !named {
+		t.Errorf("warnings: %v", r.Warnings())
+	}
+}
+
+func FuzzReader(f *testing.F) {
+	for _, compression := range []string{"none", "lz4"} {
+		whole := made(f, compression)
+		f.Add(whole)
+		f.Add(whole[:len(whole)*3/4])
+		f.Add(bytes.Replace(whole, []byte("index_pos="), []byte("index_xxx="), 1))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := New("fuzz", bytes.NewReader(b), int64(len(b)))
+		if err != nil {
+			return
+		}
+		drain(t, r)
+		r.Info()
+		r.Warnings()
+	})
+}
