@@ -1,6 +1,8 @@
 package msgs
 
 import (
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/stllm/stllm/msgs/idl"
@@ -37,6 +39,29 @@ func TestTypeHash(t *testing.T) {
 	} {
 		if got, err := TypeHash(typ); err != nil || got != "RIHS01_"+want {
 			t.Errorf("%s: %s (%v), expected RIHS01_%s", typ, got, err, want)
+		}
+	}
+}
+
+// Every type has the hash that ROS 2's own generator gives to its published definition, and stllm_msgs the one that a colcon
+// build would. testdata/golden.py makes the file.
+func TestTypeHashAsRosidl(t *testing.T) {
+	text, err := os.ReadFile("testdata/rosidl.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if got, err := TypeHash(f[0]); err != nil || got != f[1] {
+			t.Errorf("%s: %s (%v), rosidl has %s", f[0], got, err, f[1])
+		}
+		seen[f[0]] = true
+	}
+	set := Definitions(CDR)
+	for _, key := range set.Keys() {
+		if spec, _ := set.Spec(key); !seen[spec.FullName()] {
+			t.Errorf("no golden hash of %s", spec.FullName())
 		}
 	}
 }

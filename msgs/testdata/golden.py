@@ -7,6 +7,11 @@ implementations that are not ours.
                   python3 golden.py cdr > cdr.txt
 
 One message a line: type, MD5 sum (ROS 1) or "-", bytes in hex.
+
+And the type hashes that ROS 2's own generator gives to the published definitions and to ../stllm_msgs:
+
+  rosidl:         check out ros2/{rosidl,rcl_interfaces,common_interfaces,geometry2,rmw_dds_common,unique_identifier_msgs}
+                  into DIR; pip install empy==3.3.4 lark; python3 golden.py rosidl DIR | grep RIHS01 > rosidl.txt
 """
 import glob
 import importlib
@@ -144,6 +149,50 @@ def cdr():
             print(name.replace("/srv/msg/", "/srv/"), "-", bytes(store.serialize_cdr(fill(rnd, name), name)).hex())
 
 
+def rosidl(src):
+    import json
+    import tempfile
+    from pathlib import Path
+
+    for p in ("rosidl_adapter", "rosidl_parser", "rosidl_pycommon", "rosidl_generator_type_description", "rosidl_cli"):
+        sys.path.insert(0, f"{src}/rosidl/{p}")
+    import rosidl_generator_type_description as generator
+    from rosidl_adapter.action import convert_action_to_idl
+    from rosidl_adapter.msg import convert_msg_to_idl
+    from rosidl_adapter.srv import convert_srv_to_idl
+
+    convert = {"msg": convert_msg_to_idl, "srv": convert_srv_to_idl, "action": convert_action_to_idl}
+    # In the order of their dependencies, with the part that is ours of each.
+    packages = ["builtin_interfaces", "service_msgs", "unique_identifier_msgs", "std_msgs", "geometry_msgs",
+                "sensor_msgs", "tf2_msgs", "nav_msgs", "visualization_msgs", "diagnostic_msgs", "std_srvs",
+                "action_msgs", "rcl_interfaces", "lifecycle_msgs", "rosgraph_msgs", "rmw_dds_common", "stllm_msgs"]
+    roots = {os.path.basename(d[:-1]): Path(d) for d in glob.glob(f"{src}/*/*/")}
+    roots["unique_identifier_msgs"] = Path(src) / "unique_identifier_msgs"
+    roots["stllm_msgs"] = Path(HERE).parent / "stllm_msgs"
+    ours = {"stllm_msgs": None}
+    for path in glob.glob(HERE + "/../interfaces/ros2/*.txt"):
+        ours[os.path.basename(path)[:-4]] = set(re.findall(r"(?m)^=== \w+/(\w+)", open(path, encoding="utf8").read()))
+    out, includes, hashes = Path(tempfile.mkdtemp()), [], {}
+    for pkg in packages:
+        root, folder = roots[pkg].absolute(), out / pkg
+        tuples = []
+        for kind in ("msg", "srv", "action"):
+            for f in sorted((root / kind).glob("*." + kind)):
+                convert[kind](root, pkg, f.relative_to(root), folder / kind)
+                tuples.append(f"{folder}:{kind}/{f.stem}.idl")
+        args = out / (pkg + ".json")
+        args.write_text(json.dumps({"package_name": pkg, "output_dir": str(folder), "idl_tuples": tuples, "include_paths": includes}))
+        generator.generate_type_hash(str(args))
+        includes.append(f"{pkg}:{folder}")
+        for j in folder.glob("**/*.json"):
+            for h in json.loads(j.read_text())["type_hashes"]:
+                hashes[h["type_name"]] = h["hash_string"]
+    for name in sorted(hashes):
+        pkg, _, short = name.split("/")
+        if ours[pkg] is None or short.split("_")[0] in ours[pkg]:
+            print(name, hashes[name])
+
+
 def define(add, pkg, head, body):
     """Definitions that rosbags reads are messages: services and actions are taken apart here."""
     kind, name = head.split("/")
@@ -163,4 +212,4 @@ def define(add, pkg, head, body):
 
 
 if __name__ == "__main__":
-    {"ros1": ros1, "cdr": cdr}[sys.argv[1]]()
+    {"ros1": ros1, "cdr": cdr, "rosidl": rosidl}[sys.argv[1]](*sys.argv[2:])
