@@ -80,10 +80,27 @@ func (r *Reader) open() error {
 	if err := checkMagic(file); err != nil {
 		return err
 	}
-	if r.db, err = connect(file); err != nil {
+	if r.db, err = connect(file, ""); err != nil {
 		return err
 	}
-	return guard(r.describe)
+	cause := guard(r.describe)
+	if cause == nil {
+		return nil
+	}
+	// SQLite refuses a database shorter than its header says, as one is that was
+	// cut off, unless the schema is declared to be under repair.
+	_ = r.db.Close()
+	if r.db, err = connect(file, "&_pragma=writable_schema(1)"); err != nil {
+		return err
+	}
+	r.conns = nil
+	clear(r.topics)
+	if guard(r.describe) != nil {
+		return cause
+	}
+	r.broken = true
+	r.warn("messages that lie in the missing pages", cause)
+	return nil
 }
 
 func checkMagic(file string) error {
@@ -102,7 +119,7 @@ func checkMagic(file string) error {
 // connect opens the database read only. Where a write-ahead log lies beside it,
 // as a recorder at work or a killed one leaves it, SQLite must be let at it;
 // else the file is declared immutable so that nothing is written next to it.
-func connect(file string) (*sql.DB, error) {
+func connect(file, more string) (*sql.DB, error) {
 	abs, err := filepath.Abs(file)
 	if err != nil {
 		return nil, err
@@ -111,7 +128,7 @@ func connect(file string) (*sql.DB, error) {
 	if st, err := os.Stat(file + "-wal"); err == nil && st.Size() > 0 {
 		query = "mode=ro"
 	}
-	dsn := url.URL{Scheme: "file", Path: abs, RawQuery: query + "&_pragma=cell_size_check(1)&_pragma=mmap_size(0)&_pragma=trusted_schema(0)"}
+	dsn := url.URL{Scheme: "file", Path: abs, RawQuery: query + "&_pragma=cell_size_check(1)&_pragma=mmap_size(0)&_pragma=trusted_schema(0)" + more}
 	return sql.Open("sqlite", dsn.String())
 }
 

@@ -25,8 +25,8 @@ func LongType(name string) string {
 // number of rmw_qos_durability_policy_t in place of the name.
 func TransientLocal(qos string) bool {
 	for line := range strings.Lines(qos) {
-		if v, ok := strings.CutPrefix(strings.TrimSpace(line), "durability:"); ok {
-			if v = strings.Trim(v, " '\""); v == "transient_local" || v == "1" {
+		if v, ok := strings.CutPrefix(strings.TrimLeft(line, "- \t"), "durability:"); ok {
+			if v = strings.Trim(v, " \t\r\n'\""); v == "transient_local" || v == "1" {
 				return true
 			}
 		}
