@@ -18,7 +18,7 @@ func camera(model string, d ...float64) *Intrinsics {
 	return &Intrinsics{Width: 640, Height: 480, K: [9]float64{585, 0, 320, 0, 580, 240, 0, 0, 1}, Model: model, D: d, BinningX: 1, BinningY: 1}
 }
 
-// Distorted pixels of ideal ones, by OpenCV 4.10 (projectPoints, fisheye.distortPoints), 1e-6 px.
+// Distorted pixels of ideal ones, by OpenCV (projectPoints, fisheye.distortPoints), 1e-6 px.
 func TestDistortLikeOpenCV(t *testing.T) {
 	points := [][2]float64{{320, 240}, {100, 50}, {600, 400}, {10, 470}}
 	for _, tc := range []struct {
