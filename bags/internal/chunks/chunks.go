@@ -57,16 +57,35 @@ const minRecord = 24
 // ErrRead marks an error of the file system, as opposed to a damaged bag.
 var ErrRead = errors.New("reading failed")
 
+// Loader has what loading chunks needs again and again. It is not safe for
+// concurrent use. The zero value is ready.
+type Loader struct {
+	dec    compress.Decoder
+	packed []byte
+}
+
+// room returns n bytes for a chunk as stored. Those of a chunk that is not
+// compressed are given out with the messages and must be new.
+func (l *Loader) room(c *Chunk) []byte {
+	if c.Compression == "none" {
+		return make([]byte, c.Stored)
+	}
+	if int64(cap(l.packed)) < c.Stored {
+		l.packed = make([]byte, c.Stored)
+	}
+	return l.packed[:c.Stored]
+}
+
 // Load reads and unpacks a chunk. What is damaged is told to Warnings, and what
 // could be read before the damage is returned.
-func (f *File) Load(c *Chunk, dec *compress.Decoder) ([]byte, error) {
-	packed := make([]byte, c.Stored)
+func (f *File) Load(c *Chunk, l *Loader) ([]byte, error) {
+	packed := l.room(c)
 	n, err := f.Reader.ReadAt(packed, c.Offset)
 	if n < len(packed) && err != io.EOF {
 		return nil, fmt.Errorf("%s: %w at byte %d: %w", f.Name, ErrRead, c.Offset, err)
 	}
 	cut := c.Cut || n < len(packed)
-	data, err := dec.Decode(c.Compression, packed[:n], c.Size)
+	data, err := l.dec.Decode(c.Compression, packed[:n], c.Size)
 	switch {
 	case err != nil:
 		f.warn(c, fmt.Sprintf("the chunk's contents after unpacked byte %d", len(data)), err)

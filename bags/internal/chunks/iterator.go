@@ -8,7 +8,6 @@ import (
 	"math"
 	"slices"
 
-	"github.com/stllm/stllm/bags/internal/compress"
 	"github.com/stllm/stllm/bags/internal/record"
 )
 
@@ -27,7 +26,7 @@ type Iterator struct {
 	todo       []*Chunk // not opened yet, by first time
 	open       cursors
 	held       int64 // unpacked bytes in open
-	dec        compress.Decoder
+	loader     Loader
 	last       int64 // log time of the message given last
 	err        error
 }
@@ -85,7 +84,7 @@ func (it *Iterator) next() (*record.Message, error) {
 	}
 	top := it.open[0]
 	if top.data == nil {
-		data, err := it.file.Load(top.chunk, &it.dec)
+		data, err := it.file.Load(top.chunk, &it.loader)
 		if err != nil {
 			return nil, err
 		}
@@ -113,7 +112,7 @@ func (it *Iterator) next() (*record.Message, error) {
 }
 
 func (it *Iterator) openChunk(c *Chunk) error {
-	data, err := it.file.Load(c, &it.dec)
+	data, err := it.file.Load(c, &it.loader)
 	if err != nil {
 		return err
 	}

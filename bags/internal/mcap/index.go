@@ -190,7 +190,7 @@ const looseSpan = 4 << 20
 // scan reads the data section through from pos.
 func (m *Reader) scan(pos int64) error {
 	w := chunks.NewWindow(m.file.Reader, m.size, 4096)
-	var dec compress.Decoder
+	var loader chunks.Loader
 	for {
 		p, err := recordAt(w, pos)
 		if err == io.EOF {
@@ -210,11 +210,11 @@ func (m *Reader) scan(pos int64) error {
 		case opDataEnd, opFooter:
 			return nil
 		case opChunk:
-			if err := m.scanChunk(w, &p, &dec); err != nil {
+			if err := m.scanChunk(w, &p, &loader); err != nil {
 				return err
 			}
 		case opSchema, opChannel, opMessage:
-			next, err := m.scanLoose(w, pos, &dec)
+			next, err := m.scanLoose(w, pos, &loader)
 			if err != nil {
 				return err
 			}
@@ -230,7 +230,7 @@ func (m *Reader) scan(pos int64) error {
 }
 
 // scanChunk surveys the chunk record at p.
-func (m *Reader) scanChunk(w *chunks.Window, p *place, dec *compress.Decoder) error {
+func (m *Reader) scanChunk(w *chunks.Window, p *place, loader *chunks.Loader) error {
 	h, err := readChunkHead(w, p)
 	if isRead(err) {
 		return err
@@ -248,12 +248,12 @@ func (m *Reader) scanChunk(w *chunks.Window, p *place, dec *compress.Decoder) er
 			c.Size = c.Stored
 		}
 	}
-	return m.survey(&h.chunk, dec)
+	return m.survey(&h.chunk, loader)
 }
 
 // scanLoose takes schemas, channels and messages that lie outside chunks as one
 // chunk, and returns where they end or looseSpan is reached.
-func (m *Reader) scanLoose(w *chunks.Window, start int64, dec *compress.Decoder) (int64, error) {
+func (m *Reader) scanLoose(w *chunks.Window, start int64, loader *chunks.Loader) (int64, error) {
 	pos, cut := start, false
 	for pos-start < looseSpan {
 		p, err := recordAt(w, pos)
@@ -270,13 +270,13 @@ func (m *Reader) scanLoose(w *chunks.Window, start int64, dec *compress.Decoder)
 		pos = p.next()
 	}
 	c := chunks.Chunk{Offset: start, Stored: pos - start, Size: pos - start, Compression: "none", Cut: cut}
-	return pos, m.survey(&c, dec)
+	return pos, m.survey(&c, loader)
 }
 
 // survey reads a chunk's schemas, channels and messages and keeps it if it has
 // messages.
-func (m *Reader) survey(c *chunks.Chunk, dec *compress.Decoder) error {
-	data, err := m.file.Load(c, dec)
+func (m *Reader) survey(c *chunks.Chunk, loader *chunks.Loader) error {
+	data, err := m.file.Load(c, loader)
 	if err != nil {
 		return err
 	}

@@ -157,7 +157,7 @@ func chunkOf(p *place) (chunks.Chunk, error) {
 // without an index. It stops where records make no sense any more.
 func (b *Reader) scan(pos int64) error {
 	w := chunks.NewWindow(b.file.Reader, b.size, 4096)
-	var dec compress.Decoder
+	var loader chunks.Loader
 	for {
 		p, err := recordAt(w, pos)
 		if err == io.EOF {
@@ -185,7 +185,7 @@ func (b *Reader) scan(pos int64) error {
 				// A recorder fills the sizes in when it closes the chunk: this one
 				// was being written, and its packed bytes go on to the end.
 				c.Stored, c.Size, c.Cut = b.size-p.data, -1, true
-				return b.survey(&c, &dec)
+				return b.survey(&c, &loader)
 			}
 			if c.Stored > b.size-c.Offset {
 				c.Stored, c.Cut = b.size-c.Offset, true
@@ -193,12 +193,12 @@ func (b *Reader) scan(pos int64) error {
 					c.Size = c.Stored
 				}
 			}
-			if err := b.survey(&c, &dec); err != nil {
+			if err := b.survey(&c, &loader); err != nil {
 				return err
 			}
 		case opMessage, opConnection:
 			// An open chunk without compression: its records follow in the file.
-			next, err := b.scanOpen(w, pos, &dec)
+			next, err := b.scanOpen(w, pos, &loader)
 			if err != nil {
 				return err
 			}
@@ -214,7 +214,7 @@ const openSpan = 4 << 20
 
 // scanOpen takes messages and connections that lie in the file itself as a
 // chunk, and returns where they end or openSpan is reached.
-func (b *Reader) scanOpen(w *chunks.Window, start int64, dec *compress.Decoder) (int64, error) {
+func (b *Reader) scanOpen(w *chunks.Window, start int64, loader *chunks.Loader) (int64, error) {
 	pos := start
 	cut := false
 	for pos-start < openSpan {
@@ -229,12 +229,12 @@ func (b *Reader) scanOpen(w *chunks.Window, start int64, dec *compress.Decoder) 
 		pos = p.next()
 	}
 	c := chunks.Chunk{Offset: start, Stored: pos - start, Size: pos - start, Compression: "none", Cut: cut}
-	return pos, b.survey(&c, dec)
+	return pos, b.survey(&c, loader)
 }
 
 // survey reads a chunk's connections and messages and keeps it if it has any.
-func (b *Reader) survey(c *chunks.Chunk, dec *compress.Decoder) error {
-	data, err := b.file.Load(c, dec)
+func (b *Reader) survey(c *chunks.Chunk, loader *chunks.Loader) error {
+	data, err := b.file.Load(c, loader)
 	if err != nil {
 		return err
 	}
