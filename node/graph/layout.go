@@ -188,23 +188,6 @@ func (g *Graph) Expand(x *Value, dims ...Dim) *Value {
 	return g.one("Expand", "", []*Value{x, g.Ints(target)}, nil, x.DType, s)
 }
 
-// ResizeLinear scales the last two dimensions of [B,C,H,W] to sizes, as torch's bilinear interpolate with align_corners false.
-func (g *Graph) ResizeLinear(x *Value, h, w int) *Value {
-	if g.err != nil {
-		return g.bad()
-	}
-	if len(x.Shape) != 4 || !x.Shape[1].Known() {
-		return g.failOp("Resize", []*Value{x}, "[B,C,H,W] with a known C was expected")
-	}
-	return g.resize(x, h, w)
-}
-
-func (g *Graph) resize(x *Value, h, w int) *Value {
-	s := Shape{x.Shape[0], x.Shape[1], D(h), D(w)}
-	attrs := []Attr{{"mode", "linear"}, {"coordinate_transformation_mode", "half_pixel"}, {"axes", []int64{2, 3}}}
-	return g.one("Resize", "", []*Value{x, nil, nil, g.Ints([]int64{int64(h), int64(w)})}, attrs, x.DType, s)
-}
-
 // Pool2D is AveragePool or MaxPool with a square window and stride over [B,C,H,W].
 func (g *Graph) Pool2D(op string, x *Value, window int) *Value {
 	if g.err != nil {

@@ -69,6 +69,7 @@ type Request struct {
 	Question string
 	Task     Task
 	Frames   []Frame     // in order of time
+	Seconds  float64     // length of the video that the frames were taken from; 0: from the first frame to the last
 	Map      MapFeatures // never nil: a question without a map is refused before it gets here
 	Decoding Decoding
 	Evidence bool     // return attention weights over frames and map regions (costs time only when set)

@@ -46,12 +46,12 @@ func (c DecoderConfig) Validate() error {
 	return nil
 }
 
-// DecoderInputs are the inputs of one step over S new positions, with a cache of room for Positions.
+// DecoderInputs are the inputs of one step over S new positions. The cache may have any room up to DecoderOptions.Positions.
 type DecoderInputs struct {
 	Embeds  *graph.Value   // [1,S,D]
 	LastKey *graph.Value   // int32 [1]: positions in the cache after this step, minus one
 	Total   *graph.Value   // int32 [1]: positions in the cache after this step
-	Keys    []*graph.Value // by layer [1,KV,Positions,d], the cache
+	Keys    []*graph.Value // by layer [1,KV,room,d], the cache
 	Values  []*graph.Value
 	Place   *graph.Value // int64 [S]: position of each new token; only where RotaryInGraph
 }
@@ -62,7 +62,7 @@ func (c DecoderConfig) RotaryInGraph() bool { return c.HeadDim%16 != 0 }
 
 // DecoderOptions choose what a decoder graph gives out.
 type DecoderOptions struct {
-	Positions int // room in the cache; at most MaxPositionEmbeddings
+	Positions int // longest sequence; at most MaxPositionEmbeddings
 	AllLogits bool
 }
 
@@ -78,7 +78,7 @@ func (c DecoderConfig) Inputs(b *Builder, o DecoderOptions) DecoderInputs {
 		in.Place = g.Input("place", graph.Int64, graph.N("sequence"))
 	}
 	for i := range c.NumHiddenLayers {
-		shape := graph.S(1, c.NumKeyValueHeads, o.Positions, c.HeadDim)
+		shape := graph.Shape{graph.D(1), graph.D(c.NumKeyValueHeads), graph.N("room"), graph.D(c.HeadDim)}
 		in.Keys = append(in.Keys, g.Input(fmt.Sprintf("past_key.%d", i), b.DType, shape...))
 		in.Values = append(in.Values, g.Input(fmt.Sprintf("past_value.%d", i), b.DType, shape...))
 	}

@@ -73,22 +73,37 @@ func (b *Builder) Pool(x *graph.Value, grid, pooled int, mode string, stride int
 			return
 		}
 		t, d := x.Shape[0], x.Shape[2]
-		y = g.Transpose(g.Reshape(x, t, graph.D(grid), graph.D(grid), d), 0, 3, 1, 2)
-		switch mode {
-		case "bilinear":
-			y = g.ResizeLinear(y, pooled, pooled)
-		case "average":
-			y = g.Pool2D("AveragePool", y, stride)
-		case "max":
-			y = g.Pool2D("MaxPool", y, stride)
-		default:
-			y = g.Failf("%w", errUnsupported("mm_spatial_pool_mode", mode))
+		if mode == "bilinear" {
+			// Two products, one for each direction: the patches need not be transposed, and there is a gradient.
+			w := g.Floats(b.DType, bilinear(grid, pooled), pooled, grid)
+			y = g.MatMul(w, g.Reshape(x, t, graph.D(grid), graph.D(grid*int(d.Size))))
+			y = g.MatMul(w, g.Reshape(y, t, graph.D(pooled), graph.D(grid), d))
+			y = g.Reshape(y, t, graph.D(pooled*pooled), d)
 			return
 		}
-		y = g.Reshape(g.Transpose(y, 0, 2, 3, 1), t, graph.D(pooled*pooled), d)
+		op, known := map[string]string{"average": "AveragePool", "max": "MaxPool"}[mode]
+		if !known {
+			g.Failf("%w", errUnsupported("mm_spatial_pool_mode", mode))
+			return
+		}
+		y = g.Transpose(g.Reshape(x, t, graph.D(grid), graph.D(grid), d), 0, 3, 1, 2)
+		y = g.Reshape(g.Transpose(g.Pool2D(op, y, stride), 0, 2, 3, 1), t, graph.D(pooled*pooled), d)
 	})
 	if g.Err() != nil {
 		return g.Failf("")
 	}
 	return b.probe("pooled", y)
+}
+
+// bilinear is the matrix [to, from] of torch's bilinear interpolate in one direction (align_corners false, no antialias).
+func bilinear(from, to int) []float32 {
+	w := make([]float32, to*from)
+	for i := range to {
+		at := max((float64(i)+0.5)*float64(from)/float64(to)-0.5, 0)
+		lo := min(int(at), from-1)
+		hi := min(lo+1, from-1)
+		w[i*from+lo] += float32(1 - (at - float64(lo)))
+		w[i*from+hi] += float32(at - float64(lo))
+	}
+	return w
 }

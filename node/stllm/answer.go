@@ -1,0 +1,332 @@
+package stllm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stllm/stllm/node/checkpoint/config"
+	"github.com/stllm/stllm/node/ort"
+	"github.com/stllm/stllm/node/rays"
+	"github.com/stllm/stllm/node/stllm/constrain"
+	"github.com/stllm/stllm/node/stllm/generate"
+	"github.com/stllm/stllm/node/stllm/prompt"
+)
+
+// Answer runs the aligner, the prefill and the decoding for one snapshot.
+func (n *Network) Answer(ctx context.Context, req Request, emit func(Progress)) (Answer, error) {
+	if emit == nil {
+		emit = func(Progress) {}
+	}
+	var ans Answer
+	opt, err := n.decoding(req)
+	if err != nil {
+		return ans, err
+	}
+	frames, places, err := n.inputs(req)
+	if err != nil {
+		return ans, err
+	}
+	p, err := n.prompt(req)
+	if err != nil {
+		return ans, err
+	}
+	n.answer.Lock()
+	defer n.answer.Unlock()
+	clock := stopwatch{ans: &ans, last: time.Now()}
+	ended := func(err error) (Answer, error) {
+		switch {
+		case errors.Is(err, context.DeadlineExceeded):
+			ans.Finish = FinishDeadline
+		case errors.Is(err, context.Canceled):
+			ans.Finish = FinishCancelled
+		default:
+			ans.Finish = FinishError
+			return ans, err
+		}
+		return ans, nil
+	}
+	emit(Progress{Stage: StageAlign})
+	spatial, evidence, err := n.align(ctx, req, frames, places, p)
+	if err != nil {
+		return ended(err)
+	}
+	ans.Evidence = evidence
+	clock.lap(StageAlign)
+
+	emit(Progress{Stage: StagePrefill})
+	embeds, err := n.splice(p, spatial, frames)
+	if err != nil {
+		return ended(err)
+	}
+	ans.PromptTokens = len(embeds) / n.cfg.HiddenSize
+	if room := n.cfg.MaxPositionEmbeddings - ans.PromptTokens; room < 1 {
+		return ans, &QuestionError{Tokens: ans.PromptTokens, Limit: n.cfg.MaxPositionEmbeddings,
+			Reason: fmt.Sprintf("the prompt has %d tokens, the model takes %d; ask a shorter question or use fewer frames", ans.PromptTokens, n.cfg.MaxPositionEmbeddings)}
+	} else if opt.MaxNewTokens > room {
+		opt.MaxNewTokens = room
+	}
+	d, err := n.newDecode(max(1, opt.NumBeams), ans.PromptTokens+opt.MaxNewTokens)
+	if err != nil {
+		return ended(err)
+	}
+	defer d.close()
+	logits, err := d.prefill(ctx, embeds)
+	if err != nil {
+		return ended(err)
+	}
+	clock.lap(StagePrefill)
+
+	emit(Progress{Stage: StageDecode})
+	stream := n.tok.Stream(true)
+	say := func(delta string) {
+		ans.Text += delta
+		emit(Progress{Stage: StageDecode, Tokens: ans.NewTokens, Delta: delta})
+	}
+	result, err := generate.Run(ctx, d, logits, opt, func(id int32) {
+		ans.NewTokens++
+		say(stream.Push(id))
+	})
+	if rest := stream.Flush(); rest != "" {
+		say(rest)
+	}
+	clock.lap(StageDecode)
+	if err != nil {
+		return ended(err)
+	}
+	ans.Finish = FinishStop
+	if result.Reason == generate.Length {
+		ans.Finish = FinishLength
+	}
+	return ans, nil
+}
+
+// stopwatch notes how long each stage took.
+type stopwatch struct {
+	ans  *Answer
+	last time.Time
+}
+
+func (s *stopwatch) lap(stage Stage) {
+	now := time.Now()
+	s.ans.Timings = append(s.ans.Timings, Timing{stage, now.Sub(s.last)})
+	s.last = now
+}
+
+// PlanGrammar is the form of a constrained plan: numbered steps of a verb, an object and perhaps a target and a direction.
+const PlanGrammar = `(?:[1-9]\. [A-Z][a-z]+(?: [a-z]+){1,8}\.\n?){1,6}`
+
+func (n *Network) decoding(req Request) (generate.Options, error) {
+	d := req.Decoding
+	opt := generate.Options{
+		MaxNewTokens: d.MaxNewTokens, EOS: n.eos, DoSample: d.DoSample, NumBeams: d.NumBeams, Temperature: d.Temperature, TopP: d.TopP,
+		TopK: d.TopK, RepetitionPenalty: d.RepetitionPenalty, LengthPenalty: d.LengthPenalty, Seed: d.Seed,
+	}
+	for v, standard := range map[*float64]float64{&opt.Temperature: 1, &opt.TopP: 1, &opt.RepetitionPenalty: 1, &opt.LengthPenalty: 1} {
+		if *v == 0 {
+			*v = standard
+		}
+	}
+	if opt.MaxNewTokens == 0 {
+		opt.MaxNewTokens = generate.Defaults().MaxNewTokens
+	}
+	var lang *constrain.Language
+	var err error
+	switch {
+	case len(req.Choices) > 0:
+		lang, err = constrain.Choices(req.Choices)
+	case req.Plan:
+		lang, err = constrain.Compile(PlanGrammar)
+	}
+	if err != nil {
+		return opt, &QuestionError{Reason: err.Error()}
+	}
+	if lang != nil {
+		tokens := make([][]byte, n.tok.Size())
+		for id := range tokens {
+			if !n.tok.IsSpecial(int32(id)) {
+				tokens[id] = n.tok.Bytes(int32(id))
+			}
+		}
+		vocabulary, err := constrain.NewVocabulary(tokens, n.eos)
+		if err != nil {
+			return opt, err
+		}
+		opt.Constraint = constrain.New(vocabulary, lang)
+	}
+	return opt, opt.Validate()
+}
+
+// inputs unpacks the features and checks that they are this model's.
+func (n *Network) inputs(req Request) ([]float32, *mapFeatures, error) {
+	if len(req.Frames) == 0 {
+		return nil, nil, errors.New("answer: the request has no frames")
+	}
+	places, ok := req.Map.(*mapFeatures)
+	if !ok {
+		return nil, nil, fmt.Errorf("answer: map features are a %T, which this model did not make", req.Map)
+	}
+	var pooled []float32
+	for i, f := range req.Frames {
+		ff, ok := f.Features.(*frameFeatures)
+		if !ok {
+			return nil, nil, fmt.Errorf("answer: features of frame %d are a %T, which this model did not make", i, f.Features)
+		}
+		pooled = append(pooled, ff.pooled...)
+	}
+	if req.Ablate.NoVideo {
+		clear(pooled)
+	}
+	if req.Ablate.NoPoints {
+		blind := *places
+		blind.features = make([]float32, len(places.features))
+		places = &blind
+	}
+	return pooled, places, nil
+}
+
+func (n *Network) prompt(req Request) (prompt.Prompt, error) {
+	first, last := req.Frames[0].Stamp, req.Frames[len(req.Frames)-1].Stamp
+	times := make([]float64, len(req.Frames))
+	for i, f := range req.Frames {
+		times[i] = float64(f.Stamp-first) / 1e9
+	}
+	seconds := req.Seconds
+	if seconds == 0 {
+		seconds = float64(last-first) / 1e9
+	}
+	p, err := n.prompts.Build(req.Question, times, seconds)
+	if err != nil {
+		return p, &QuestionError{Reason: err.Error()}
+	}
+	return p, nil
+}
+
+// directions computes the ray encodings of the window and of the map.
+func (n *Network) directions(req Request, places *mapFeatures) (images, voxels []float32, err error) {
+	poses := make([]rays.Pose, len(req.Frames))
+	for i, f := range req.Frames {
+		poses[i] = rays.VoxelPose(rays.Pose(f.Pose.Matrix()), places.size, places.min)
+	}
+	f, size := req.Frames[0], n.cfg.VisionConfig.ImageSize
+	k := rays.ScaleK(f.K, f.Width, f.Height, size)
+	var patch, point []float32
+	if n.cfg.Profile == config.Robot {
+		if patch, err = rays.CleanPatchRays(poses, k, size, n.cfg.PooledGrid()); err == nil {
+			point, err = rays.CleanPointRays(places.coords, poses[0])
+		}
+	} else {
+		if patch, err = rays.PatchRays(poses, k, size, n.cfg.PooledGrid()); err == nil {
+			_, point, err = rays.PointRays(places.coords, poses[0])
+		}
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("rays: %w", err)
+	}
+	if n.cfg.Profile == config.Robot {
+		f := rays.NewFourier(rays.PublishedFrequencies())
+		if images, err = f.Encode(patch, 3); err == nil {
+			voxels, err = f.Encode(point, 3)
+		}
+	} else if images, err = n.fourier.Encode(patch, 3); err == nil {
+		voxels, err = n.fourier.EncodePoints(point)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("encode rays: %w", err)
+	}
+	return images, voxels, nil
+}
+
+// align runs the Q-Former and returns the spatial tokens [queries·LLM].
+func (n *Network) align(ctx context.Context, req Request, frames []float32, places *mapFeatures, p prompt.Prompt) ([]float32, *Evidence, error) {
+	imageRays, pointRays, err := n.directions(req, places)
+	if err != nil {
+		return nil, nil, err
+	}
+	text, err := n.embed(p.QFormer)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := n.cfg
+	patches, voxels := len(frames)/c.ImgEncoderFeatureDim, places.Voxels()
+	in := ort.Values{}
+	defer in.Close()
+	for _, t := range []struct {
+		name string
+		data []float32
+		rows int
+	}{
+		{"images", frames, patches}, {"image_rays", imageRays, patches}, {"text", text, len(p.QFormer)},
+		{"points", places.features, voxels}, {"point_rays", pointRays, voxels},
+	} {
+		if t.rows == 0 || len(t.data)%t.rows != 0 {
+			return nil, nil, fmt.Errorf("align: %s has %d numbers in %d rows", t.name, len(t.data), t.rows)
+		}
+		if in[t.name], err = ort.New(t.data, t.rows, len(t.data)/t.rows); err != nil {
+			return nil, nil, fmt.Errorf("align: %s: %w", t.name, err)
+		}
+	}
+	session := n.aligner
+	if req.Evidence {
+		n.looking.Do(func() { n.looker, n.lookErr = n.alignerSession(true) })
+		if n.lookErr != nil {
+			return nil, nil, fmt.Errorf("align: %w", n.lookErr)
+		}
+		session = n.looker
+	}
+	out, err := session.Run(ctx, in, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer out.Close()
+	spatial, err := out["prefix"].Floats()
+	if err != nil {
+		return nil, nil, fmt.Errorf("align: %w", err)
+	}
+	var evidence *Evidence
+	if req.Evidence {
+		if evidence, err = n.evidence(out, len(req.Frames), places); err != nil {
+			return nil, nil, err
+		}
+	}
+	return append([]float32(nil), spatial...), evidence, nil
+}
+
+// embed looks up rows of the embedding table, which stays in its file.
+func (n *Network) embed(ids []int32) ([]float32, error) {
+	d := n.cfg.HiddenSize
+	out := make([]float32, d*len(ids))
+	for i, id := range ids {
+		if err := n.table.Float32Rows(int64(id), 1, out[i*d:(i+1)*d]); err != nil {
+			return nil, fmt.Errorf("embedding of token %d: %w", id, err)
+		}
+	}
+	return out, nil
+}
+
+// splice lays out the language model's input: text, spatial tokens, and video tokens with a newline after each row of patches.
+func (n *Network) splice(p prompt.Prompt, spatial, frames []float32) ([]float32, error) {
+	d, grid := n.cfg.HiddenSize, n.cfg.PooledGrid()
+	rows := len(frames) / d / grid
+	blocks := prompt.Splice(p.IDs, len(spatial)/d, rows*(grid+1))
+	out := make([]float32, 0, d*prompt.Length(blocks))
+	for _, b := range blocks {
+		switch b.Kind {
+		case prompt.Text:
+			text, err := n.embed(b.IDs)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, text...)
+		case prompt.Spatial:
+			out = append(out, spatial...)
+		case prompt.VideoTokens:
+			for r := range rows {
+				out = append(out, frames[r*grid*d:(r+1)*grid*d]...)
+				out = append(out, n.newline...)
+			}
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,200 @@
+package stllm
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/stllm/stllm/node/ort"
+)
+
+// decode is the language model at work on one answer: a cache of keys and values for each live sequence. It implements
+// generate.Model.
+type decode struct {
+	n     *Network
+	room  int // positions that a cache holds
+	total int // positions in use, the same for every sequence
+	live  []ort.Values
+	spare []ort.Values
+	rows  [][]float32
+}
+
+func (n *Network) newDecode(sequences, room int) (*decode, error) {
+	d := &decode{n: n, room: room}
+	// Beams are copied before their parents are dropped, so twice as many caches are needed.
+	if sequences > 1 {
+		sequences *= 2
+	}
+	for range sequences {
+		c, err := n.newCache(room)
+		if err != nil {
+			d.close()
+			return nil, err
+		}
+		d.spare = append(d.spare, c)
+	}
+	return d, nil
+}
+
+func cacheNames(layers int) (past, present []string) {
+	for i := range layers {
+		for _, kind := range []string{"key", "value"} {
+			past = append(past, fmt.Sprintf("past_%s.%d", kind, i))
+			present = append(present, fmt.Sprintf("present_%s.%d", kind, i))
+		}
+	}
+	return past, present
+}
+
+func (n *Network) newCache(room int) (ort.Values, error) {
+	c := ort.Values{}
+	past, _ := cacheNames(n.decoderCfg.NumHiddenLayers)
+	for _, name := range past {
+		t, err := ort.Zeros[float32](1, n.decoderCfg.NumKeyValueHeads, room, n.decoderCfg.HeadDim)
+		if err != nil {
+			c.Close()
+			return nil, fmt.Errorf("key/value cache of %d positions: %w", room, err)
+		}
+		c[name] = t
+	}
+	return c, nil
+}
+
+func (d *decode) close() {
+	for _, list := range [][]ort.Values{d.live, d.spare} {
+		for _, c := range list {
+			c.Close()
+		}
+	}
+}
+
+func (d *decode) take() (ort.Values, error) {
+	if len(d.spare) == 0 {
+		return nil, fmt.Errorf("decode: more sequences than caches")
+	}
+	c := d.spare[len(d.spare)-1]
+	d.spare = d.spare[:len(d.spare)-1]
+	return c, nil
+}
+
+// prefill runs the prompt and returns the logits of its last position.
+func (d *decode) prefill(ctx context.Context, embeds []float32) ([]float32, error) {
+	c, err := d.take()
+	if err != nil {
+		return nil, err
+	}
+	d.live = []ort.Values{c}
+	return d.step(ctx, c, embeds, 0)
+}
+
+// step feeds embeddings [S·D] at a position into one sequence; the cache is written in place.
+func (d *decode) step(ctx context.Context, cache ort.Values, embeds []float32, at int) ([]float32, error) {
+	width := d.n.cfg.HiddenSize
+	s := len(embeds) / width
+	if at+s > d.room {
+		return nil, fmt.Errorf("decode: position %d is beyond the cache's %d", at+s, d.room)
+	}
+	own := ort.Values{}
+	defer own.Close()
+	var err error
+	if own["inputs_embeds"], err = ort.New(embeds, 1, s, width); err != nil {
+		return nil, err
+	}
+	if own["last_key"], err = ort.New([]int32{int32(at + s - 1)}, 1); err != nil {
+		return nil, err
+	}
+	if own["total"], err = ort.New([]int32{int32(at + s)}, 1); err != nil {
+		return nil, err
+	}
+	if d.n.decoderCfg.RotaryInGraph() {
+		place := make([]int64, s)
+		for i := range place {
+			place[i] = int64(at + i)
+		}
+		if own["place"], err = ort.New(place, s); err != nil {
+			return nil, err
+		}
+	}
+	in, into := ort.Values{}, ort.Values{}
+	for name, t := range own {
+		in[name] = t
+	}
+	past, present := cacheNames(d.n.decoderCfg.NumHiddenLayers)
+	for i, name := range past {
+		in[name], into[present[i]] = cache[name], cache[name]
+	}
+	out, err := d.n.decoder.Run(ctx, in, into)
+	if err != nil {
+		return nil, err
+	}
+	logits := out["logits"]
+	defer logits.Close()
+	f, err := logits.Floats()
+	if err != nil {
+		return nil, err
+	}
+	d.total = at + s
+	return append([]float32(nil), f[len(f)-d.n.cfg.VocabSize:]...), nil
+}
+
+// Next continues sequences; see generate.Model.
+func (d *decode) Next(ctx context.Context, tokens []int32, parents []int) ([][]float32, error) {
+	next := make([]ort.Values, len(tokens))
+	taken := make([]bool, len(d.live))
+	// The first child of a parent goes on in its cache, the others in copies made before anything is written.
+	for i, p := range parents {
+		if p < 0 || p >= len(d.live) {
+			return nil, fmt.Errorf("decode: sequence %d continues sequence %d of %d", i, p, len(d.live))
+		}
+		if !taken[p] {
+			taken[p], next[i] = true, d.live[p]
+			continue
+		}
+		c, err := d.take()
+		if err != nil {
+			return nil, err
+		}
+		if err := d.copy(c, d.live[p]); err != nil {
+			return nil, err
+		}
+		next[i] = c
+	}
+	for p, c := range d.live {
+		if !taken[p] {
+			d.spare = append(d.spare, c)
+		}
+	}
+	d.live = next
+	at := d.total
+	d.rows = d.rows[:0]
+	for i, token := range tokens {
+		embeds, err := d.n.embed([]int32{token})
+		if err != nil {
+			return nil, err
+		}
+		logits, err := d.step(ctx, d.live[i], embeds, at)
+		if err != nil {
+			return nil, err
+		}
+		d.rows = append(d.rows, logits)
+	}
+	return d.rows, nil
+}
+
+// copy takes over the used part of a cache: [1,KV,room,d] is filled to total positions in each head.
+func (d *decode) copy(to, from ort.Values) error {
+	stride, used := d.room*d.n.decoderCfg.HeadDim, d.total*d.n.decoderCfg.HeadDim
+	for name, t := range to {
+		dst, err := t.Floats()
+		if err != nil {
+			return err
+		}
+		src, err := from[name].Floats()
+		if err != nil {
+			return err
+		}
+		for h := range d.n.decoderCfg.NumKeyValueHeads {
+			copy(dst[h*stride:h*stride+used], src[h*stride:h*stride+used])
+		}
+	}
+	return nil
+}

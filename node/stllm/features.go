@@ -1,0 +1,221 @@
+package stllm
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/stllm/stllm/node/checkpoint/config"
+	"github.com/stllm/stllm/node/checkpoint/layout"
+	"github.com/stllm/stllm/node/graph"
+	"github.com/stllm/stllm/node/imaging"
+	"github.com/stllm/stllm/node/ort"
+	"github.com/stllm/stllm/node/points"
+	"github.com/stllm/stllm/node/points/network"
+	"github.com/stllm/stllm/node/scene"
+)
+
+// frameFeatures are the pooled features of one frame [P, LLM].
+type frameFeatures struct{ pooled []float32 }
+
+func (f *frameFeatures) Bytes() int { return 4 * len(f.pooled) }
+
+// mapFeatures are the features of one map, with the places that they stand for.
+type mapFeatures struct {
+	features []float32 // [N, D]
+	coords   []int32   // [N, 3] voxel indices
+	size     float64   // metres
+	min      [3]int64
+}
+
+func (m *mapFeatures) Bytes() int  { return 4*len(m.features) + 4*len(m.coords) }
+func (m *mapFeatures) Voxels() int { return len(m.coords) / 3 }
+
+// place is the centre of a voxel in the fixed frame, metres.
+func (m *mapFeatures) place(i int) (x, y, z float64) {
+	at := func(axis int) float64 { return (float64(int64(m.coords[3*i+axis])+m.min[axis]) + 0.5) * m.size }
+	return at(0), at(1), at(2)
+}
+
+// EncodeFrame resizes as Pillow does, normalises and runs the vision tower, the projector and the pool.
+func (n *Network) EncodeFrame(ctx context.Context, img *imaging.RGB) (FrameFeatures, error) {
+	size := n.cfg.VisionConfig.ImageSize
+	small, err := img.Resize(size, size)
+	if err != nil {
+		return nil, fmt.Errorf("encode a frame: %w", err)
+	}
+	pixels, err := ort.New(normalise(small), 1, 3, size, size)
+	if err != nil {
+		return nil, fmt.Errorf("encode a frame: %w", err)
+	}
+	defer pixels.Close()
+	out, err := n.vision.Run(ctx, ort.Values{"pixels": pixels}, nil)
+	if err != nil {
+		return nil, fmt.Errorf("encode a frame: %w", err)
+	}
+	defer out.Close()
+	pooled, err := out["pooled"].Floats()
+	if err != nil {
+		return nil, fmt.Errorf("encode a frame: %w", err)
+	}
+	return &frameFeatures{append([]float32(nil), pooled...)}, nil
+}
+
+// normalise is SigLIP's image processor after the resize: u8·(1/255) rounded to float32, minus 0.5, over 0.5; channels first.
+func normalise(p *imaging.RGB) []float32 {
+	var table [256]float32
+	for v := range table {
+		table[v] = (float32(float64(v)*(1.0/255)) - 0.5) / 0.5
+	}
+	area := p.Width * p.Height
+	out := make([]float32, 3*area)
+	for i := range area {
+		for c := range 3 {
+			out[c*area+i] = table[p.Pix[3*i+c]]
+		}
+	}
+	return out
+}
+
+// pointSession runs the config's point encoder.
+func (n *Network) pointSession() (*ort.Session, error) {
+	g := graph.New("points")
+	weights := network.Stored{From: n.folder, Prefixes: []string{layout.PointEncoder, "module."}}
+	var out *graph.Value
+	var err error
+	switch n.cfg.PointEncoderConfig.Type {
+	case config.MinkUNet:
+		m := layout.Mink(n.cfg)
+		out, _, err = network.AddMink(network.ONNX{Graph: g}, m, weights, m.Inputs(g))
+	case config.MaskedTransformer:
+		t := layout.Transformer(n.cfg)
+		out, _, err = network.AddTransformer(network.ONNX{Graph: g}, t, weights, t.Inputs(g))
+	default:
+		err = fmt.Errorf("config field point_encoder_config.type is %q", n.cfg.PointEncoderConfig.Type)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("point encoder: %w", err)
+	}
+	g.Output("features", out)
+	return n.session(g)
+}
+
+// EncodeMap runs the voxeliser and the point encoder.
+func (n *Network) EncodeMap(ctx context.Context, cloud *scene.Cloud) (MapFeatures, error) {
+	m, feeds, err := n.mapInputs(cloud)
+	if err != nil {
+		return nil, fmt.Errorf("encode the map: %w", err)
+	}
+	in := ort.Values{}
+	defer in.Close()
+	for _, f := range feeds {
+		if in[f.Name], err = tensorOf(f); err != nil {
+			return nil, fmt.Errorf("encode the map: input %s: %w", f.Name, err)
+		}
+	}
+	out, err := n.points.Run(ctx, in, nil)
+	if err != nil {
+		return nil, fmt.Errorf("encode the map: %w", err)
+	}
+	defer out.Close()
+	features, err := out["features"].Floats()
+	if err != nil {
+		return nil, fmt.Errorf("encode the map: %w", err)
+	}
+	m.features = append([]float32(nil), features...)
+	if got, want := len(m.features), m.Voxels()*n.cfg.PcdFeatureDim; got != want {
+		return nil, fmt.Errorf("encode the map: %d numbers for %d places of %d features", got, m.Voxels(), n.cfg.PcdFeatureDim)
+	}
+	return m, nil
+}
+
+func tensorOf(f network.Feed) (*ort.Tensor, error) {
+	shape := make([]int, len(f.Shape))
+	for i, d := range f.Shape {
+		shape[i] = int(d)
+	}
+	switch {
+	case f.Float32s != nil:
+		return ort.New(f.Float32s, shape...)
+	case f.Int32s != nil:
+		return ort.New(f.Int32s, shape...)
+	}
+	return ort.New(f.Uint8s, shape...)
+}
+
+func (n *Network) mapInputs(cloud *scene.Cloud) (*mapFeatures, []network.Feed, error) {
+	if cloud.Len() == 0 {
+		return nil, nil, fmt.Errorf("the cloud has no points")
+	}
+	if n.cfg.PointEncoderConfig.Type == config.MaskedTransformer {
+		return n.tokenInputs(cloud)
+	}
+	v, err := points.Voxelize(cloud.XYZ, n.cfg.VoxelSize)
+	if err != nil {
+		return nil, nil, err
+	}
+	// The training pipeline rounds colours to bfloat16; so do checkpoints that came out of it.
+	colours, err := v.ColorsBF16(cloud.RGB)
+	if n.cfg.Profile == config.Robot {
+		colours, err = v.ColorsF32(cloud.RGB)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	mink := layout.Mink(n.cfg)
+	tables, err := points.NewTables(v.Coords, mink.Levels())
+	if err != nil {
+		return nil, nil, err
+	}
+	feeds, err := mink.Feeds(tables, colours)
+	return &mapFeatures{coords: v.Coords, size: v.Size, min: v.Min}, feeds, err
+}
+
+// tokenInputs prepares the masked transformer: a fixed number of points with colour, normal and height above the floor.
+func (n *Network) tokenInputs(cloud *scene.Cloud) (*mapFeatures, []network.Feed, error) {
+	c := n.cfg.PointEncoderConfig
+	pick, err := points.Sample(cloud.Len(), c.Points, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	xyz := make([]float32, 0, 3*len(pick))
+	rgb := make([]uint8, 0, 3*len(pick))
+	var middle [3]float64
+	for _, i := range pick {
+		for a := range 3 {
+			xyz = append(xyz, float32(cloud.XYZ[3*int(i)+a]))
+			rgb = append(rgb, cloud.RGB[3*int(i)+a])
+			middle[a] += cloud.XYZ[3*int(i)+a] / float64(len(pick))
+		}
+	}
+	normals, err := points.Normals(xyz, xyz, 0.1, middle)
+	if err != nil {
+		return nil, nil, err
+	}
+	features, err := points.ColorNormalHeight(xyz, rgb, normals, points.Floor(xyz))
+	if err != nil {
+		return nil, nil, err
+	}
+	t := layout.Transformer(n.cfg)
+	sets, err := points.NewSets(xyz, features, t.Features, t.Sets(c.Tokens, c.Kept))
+	if err != nil {
+		return nil, nil, err
+	}
+	feeds, err := t.Feeds(sets)
+	if err != nil {
+		return nil, nil, err
+	}
+	// Tokens stand at points; the published ray code wants voxel indices, so they get those of the voxels that they lie in.
+	m := &mapFeatures{size: n.cfg.VoxelSize}
+	cells := make([]int64, len(sets.KeptXYZ))
+	for i, v := range sets.KeptXYZ {
+		cells[i] = int64(math.Floor(float64(v) / n.cfg.VoxelSize))
+		if a := i % 3; i < 3 || cells[i] < m.min[a] {
+			m.min[a] = cells[i]
+		}
+	}
+	for i, v := range cells {
+		m.coords = append(m.coords, int32(v-m.min[i%3]))
+	}
+	return m, feeds, nil
+}

@@ -1,0 +1,309 @@
+package stllm
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/rs/zerolog"
+
+	"github.com/stllm/stllm/node/checkpoint"
+	"github.com/stllm/stllm/node/checkpoint/config"
+	"github.com/stllm/stllm/node/geometry"
+	"github.com/stllm/stllm/node/imaging"
+	"github.com/stllm/stllm/node/ort"
+	"github.com/stllm/stllm/node/rays"
+	"github.com/stllm/stllm/node/stllm/generate"
+	"github.com/stllm/stllm/node/stllm/module"
+	"github.com/stllm/stllm/node/stllm/prompt"
+	"github.com/stllm/stllm/node/testdata"
+	"github.com/stllm/stllm/node/tokenizer"
+)
+
+func environment(t testing.TB) *ort.Environment {
+	t.Helper()
+	env, err := ort.OpenDefault()
+	var missing *ort.MissingError
+	if errors.As(err, &missing) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return env
+}
+
+// golden loads the reference's small model, which comes without a point encoder: its features are in the cases.
+func golden(t *testing.T) *Network {
+	t.Helper()
+	dir := testdata.Golden(t, "core", "model")
+	n := &Network{env: environment(t), fourier: rays.NewPublishedFourier(), log: zerolog.Nop(), id: "golden"}
+	var err error
+	must := func() {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.cfg, err = config.Load(dir)
+	must()
+	n.generation, err = config.LoadGeneration(dir)
+	must()
+	n.eos = n.generation.EOSTokenID
+	n.tok, err = tokenizer.Open(filepath.Join(dir, "tokenizer.json"))
+	must()
+	n.prompts, err = prompt.New(promptTokens{n.tok}, prompt.Options{Timed: true, GenerationHeader: true})
+	must()
+	n.folder, err = checkpoint.OpenFolder(dir)
+	must()
+	n.scratch, err = module.NewScratch(t.TempDir())
+	must()
+	err = n.tables()
+	must()
+	n.vision, err = n.visionSession()
+	must()
+	n.aligner, err = n.alignerSession(false)
+	must()
+	n.decoder, err = n.decoderSession()
+	must()
+	t.Cleanup(func() { n.Close() })
+	return n
+}
+
+type goldenCase struct {
+	Name       string
+	Question   string
+	FrameSize  [2]int    `json:"frame_size"`
+	FrameTimes []float64 `json:"frame_times"`
+	Seconds    float64
+	Voxel      float64
+}
+
+func goldenCases(t *testing.T) []goldenCase {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(testdata.Golden(t, "core"), "cases.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list struct{ Cases []goldenCase }
+	if err := json.Unmarshal(data, &list); err != nil || len(list.Cases) == 0 {
+		t.Fatalf("cases.json: %v, %d cases", err, len(list.Cases))
+	}
+	return list.Cases
+}
+
+// request rebuilds a case's snapshot from its pictures, poses and voxel features.
+func request(t *testing.T, n *Network, c goldenCase, x map[string]testdata.Tensor) Request {
+	t.Helper()
+	req := Request{Question: c.Question, Seconds: c.Seconds}
+	poses, k := x["c2w_world"].Float64s(), x["K"].Float64s()
+	for i, at := range c.FrameTimes {
+		data, err := os.ReadFile(filepath.Join(testdata.Golden(t, "core", "frames"), fmt.Sprintf("%s_%d.png", c.Name, i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		img, err := imaging.DecodeBytes(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := Frame{Stamp: int64(math.Round(at * 1e9)), K: [9]float64(k), Width: c.FrameSize[0], Height: c.FrameSize[1]}
+		if f.Pose, err = geometry.FromMatrix([16]float64(poses[16*i : 16*i+16])); err != nil {
+			t.Fatal(err)
+		}
+		if f.Features, err = n.EncodeFrame(t.Context(), img); err != nil {
+			t.Fatal(err)
+		}
+		req.Frames = append(req.Frames, f)
+	}
+	m := &mapFeatures{features: x["voxel_features"].Float32s(), coords: x["coords"].Int32s(), size: c.Voxel}
+	for a, v := range x["min_coords"].Float64s() {
+		m.min[a] = int64(v)
+	}
+	req.Map = m
+	return req
+}
+
+func within(t *testing.T, name string, got, want []float32, tol float64) {
+	t.Helper()
+	if len(got) != len(want) || len(want) == 0 {
+		t.Errorf("%s: %d values, expected %d", name, len(got), len(want))
+		return
+	}
+	worst := 0.0
+	for i := range want {
+		worst = math.Max(worst, math.Abs(float64(got[i])-float64(want[i])))
+	}
+	if !(worst <= tol) {
+		t.Errorf("%s: differs by %.3g, allowed %.3g", name, worst, tol)
+	}
+}
+
+func ids(x testdata.Tensor) (out []int32) {
+	for _, v := range x.Float64s() {
+		out = append(out, int32(v))
+	}
+	return out
+}
+
+// From pictures, poses and a question to the answer's tokens: the whole graph against the reference's.
+func TestGoldenWholeModel(t *testing.T) {
+	n := golden(t)
+	for _, c := range goldenCases(t) {
+		t.Run(c.Name, func(t *testing.T) {
+			x, _ := testdata.Tensors(t, filepath.Join(testdata.Golden(t, "core"), "case_"+c.Name+".safetensors"))
+			req := request(t, n, c, x)
+			p, err := n.prompt(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := ids(x["prompt_ids"]); !slices.Equal(p.IDs, want) {
+				t.Fatalf("prompt is %v\nexpected %v", p.IDs, want)
+			}
+			var qformer []int32
+			for _, id := range ids(x["qformer_ids"]) {
+				if id >= 0 {
+					qformer = append(qformer, id)
+				}
+			}
+			if !slices.Equal(p.QFormer, qformer) {
+				t.Fatalf("Q-Former text is %v\nexpected %v", p.QFormer, qformer)
+			}
+			frames, places, err := n.inputs(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			within(t, "pooled", frames, x["pooled"].Float32s(), 3e-5)
+			imageRays, _, err := n.directions(req, places)
+			if err != nil {
+				t.Fatal(err)
+			}
+			within(t, "ray.embedding", imageRays, x["ray.embedding"].Float32s(), 0)
+			spatial, _, err := n.align(t.Context(), req, frames, places, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			within(t, "prefix", spatial, x["prefix"].Float32s(), 2e-5)
+			embeds, err := n.splice(p, spatial, frames)
+			if err != nil {
+				t.Fatal(err)
+			}
+			within(t, "inputs_embeds", embeds, x["inputs_embeds"].Float32s(), 3e-5)
+
+			for _, run := range []struct {
+				name string
+				set  func(*generate.Options)
+			}{
+				{"greedy", func(*generate.Options) {}},
+				{"greedy.penalty_1.05", func(o *generate.Options) { o.RepetitionPenalty = 1.05 }},
+				{"beam5", func(o *generate.Options) { o.NumBeams = 5 }},
+			} {
+				o := generate.Defaults()
+				o.MaxNewTokens, o.EOS = 48, n.eos
+				run.set(&o)
+				d, err := n.newDecode(max(1, o.NumBeams), len(embeds)/n.cfg.HiddenSize+o.MaxNewTokens)
+				if err != nil {
+					t.Fatal(err)
+				}
+				logits, err := d.prefill(t.Context(), embeds)
+				if err != nil {
+					t.Fatal(err)
+				}
+				last := x["logits"].Float32s()
+				within(t, "logits", logits, last[len(last)-len(logits):], 1.5e-4)
+				res, err := generate.Run(t.Context(), d, logits, o, nil)
+				d.close()
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := res.Tokens
+				if res.Reason == generate.Stop {
+					end := res.EOS
+					if o.NumBeams > 1 {
+						end = n.eos[0] // the reference writes the first end id, whichever was met
+					}
+					got = append(slices.Clone(got), end)
+				}
+				if want := ids(x[run.name]); !slices.Equal(got, want) {
+					t.Errorf("%s: %v\nexpected %v", run.name, got, want)
+				}
+				if run.name == "beam5" {
+					if want := x["beam5.score"].Float64s()[0]; math.Abs(res.Score-want) > 1e-4 {
+						t.Errorf("beam5: score %.6f, expected %.6f", res.Score, want)
+					}
+				}
+			}
+		})
+	}
+}
+
+// Beams that meet an end: the cases have one more end token for this.
+func TestGoldenBeamsThatStop(t *testing.T) {
+	n := golden(t)
+	for _, c := range goldenCases(t) {
+		x, _ := testdata.Tensors(t, filepath.Join(testdata.Golden(t, "core"), "case_"+c.Name+".safetensors"))
+		stop, ok := x["beam5.stop_token"]
+		if !ok {
+			continue
+		}
+		embeds := x["inputs_embeds"].Float32s()
+		o := generate.Defaults()
+		o.MaxNewTokens, o.NumBeams, o.EOS = 48, 5, append(slices.Clone(n.eos), ids(stop)...)
+		d, err := n.newDecode(5, len(embeds)/n.cfg.HiddenSize+o.MaxNewTokens)
+		if err != nil {
+			t.Fatal(err)
+		}
+		logits, err := d.prefill(t.Context(), embeds)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := generate.Run(t.Context(), d, logits, o, nil)
+		d.close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := res.Tokens
+		if res.Reason == generate.Stop {
+			got = append(slices.Clone(got), n.eos[0])
+		}
+		if want := ids(x["beam5.stopped"]); !slices.Equal(got, want) {
+			t.Errorf("%s: %v\nexpected %v", c.Name, got, want)
+		}
+		if want := x["beam5.stopped.score"].Float64s()[0]; math.Abs(res.Score-want) > 1e-4 {
+			t.Errorf("%s: score %.6f, expected %.6f", c.Name, res.Score, want)
+		}
+	}
+}
+
+// The same through the public face: streamed text is the answer's text, evidence sums to one, a cancelled answer says so.
+func TestGoldenAnswer(t *testing.T) {
+	n := golden(t)
+	for _, c := range goldenCases(t) {
+		x, _ := testdata.Tensors(t, filepath.Join(testdata.Golden(t, "core"), "case_"+c.Name+".safetensors"))
+		req := request(t, n, c, x)
+		req.Decoding.MaxNewTokens = 48
+		req.Evidence = true
+		var streamed string
+		ans, err := n.Answer(t.Context(), req, func(p Progress) { streamed += p.Delta })
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := ids(x["greedy"])
+		if slices.Contains(n.eos, want[len(want)-1]) {
+			want = want[:len(want)-1]
+		}
+		if text := n.tok.Decode(want, true); ans.Text != text || streamed != text {
+			t.Errorf("%s: answer %q, streamed %q, expected %q", c.Name, ans.Text, streamed, text)
+		}
+		if ans.PromptTokens != len(x["spliced_ids"].Float64s()) || len(ans.Timings) != 3 {
+			t.Errorf("%s: %d prompt tokens, %d stages", c.Name, ans.PromptTokens, len(ans.Timings))
+		}
+		if ans.Evidence == nil || len(ans.Evidence.Frames) != min(5, len(req.Frames)) || len(ans.Evidence.Regions) == 0 {
+			t.Errorf("%s: evidence %+v", c.Name, ans.Evidence)
+		}
+	}
+}
