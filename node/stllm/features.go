@@ -96,7 +96,7 @@ func (n *Network) pointSession() (*ort.Session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("point encoder: %w", err)
 	}
-	g.Output("features", out)
+	g.Output("out", out)
 	return n.session(g)
 }
 
@@ -118,7 +118,7 @@ func (n *Network) EncodeMap(ctx context.Context, cloud *scene.Cloud) (MapFeature
 		return nil, fmt.Errorf("encode the map: %w", err)
 	}
 	defer out.Close()
-	features, err := out["features"].Floats()
+	features, err := out["out"].Floats()
 	if err != nil {
 		return nil, fmt.Errorf("encode the map: %w", err)
 	}
