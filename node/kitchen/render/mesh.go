@@ -165,9 +165,6 @@ func (b *Builder) Lathe(mat uint16, c Vec, sides int, profile ...[2]float32) {
 				b.Mesh.Tris = append(b.Mesh.Tris, Tri{[3]int32{a, a + 3, a + 1}, mat, b.Object})
 			}
 		}
-		if r0 == 0 {
-			continue
-		}
 	}
 }
 

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stllm/stllm/bags/replay"
+	"github.com/stllm/stllm/node/kitchen"
+)
+
+func (a *app) demoCommand() *cobra.Command {
+	var out string
+	var seed uint64
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Make a kitchen, replay it, ask, show the answers and the pictures",
+		Args:  exactly(0, "none"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := os.MkdirAll(out, 0o755); err != nil {
+				return err
+			}
+			bag := filepath.Join(out, "kitchen.bag")
+			if err := a.makeKitchen(kitchen.Options{Seed: seed}, bag); err != nil {
+				return err
+			}
+			qs, err := replay.ReadQuestions(beside(bag, ".questions.yaml"))
+			if err != nil {
+				return err
+			}
+			boxes, err := readBoxes(beside(bag, ".scene.json"))
+			if err != nil {
+				return err
+			}
+			results := filepath.Join(out, "answers")
+			m, rf := modelFlags{dir: "nano"}, robotFlags{evidence: true, set: map[string]string{"max_new_tokens": "24"}}
+			m.opt.Device = "cpu"
+			res, err := a.replay(cmd.Context(), &m, &rf, replay.Options{Bags: []string{bag}, Questions: qs, Out: results, Boxes: boxes})
+			if err != nil {
+				return err
+			}
+			a.printAnswers(res)
+			fmt.Fprintf(a.out, "\n%d of %d images entered the window with a pose. The built-in model is the whole ST-LLM graph at a small size;\n"+
+				"its weights are not trained yet (%s), so what it says means nothing. Look at what the robot knew:\n", res.Status.Frames, res.Images, res.Status.ModelID)
+			for _, q := range qs {
+				fmt.Fprintf(a.out, "  %s\n", filepath.Join(results, "window-"+q.ID+".png"))
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&out, "out", ".demo", "folder for the bag and the results")
+	cmd.Flags().Uint64Var(&seed, "seed", 7, "kitchen")
+	return cmd
+}

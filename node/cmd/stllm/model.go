@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/stllm/stllm/node/checkpoint"
+	"github.com/stllm/stllm/node/checkpoint/config"
+	"github.com/stllm/stllm/node/checkpoint/layout"
+	"github.com/stllm/stllm/node/ort"
+	"github.com/stllm/stllm/node/stllm"
+	"github.com/stllm/stllm/node/stllm/nano"
+)
+
+// modelFlags are the flags of every command that loads a model.
+type modelFlags struct {
+	dir string
+	opt stllm.Options
+}
+
+func (m *modelFlags) add(f *pflag.FlagSet) {
+	f.StringVar(&m.dir, "model", "nano", "model folder (Hugging Face layout), or nano: the small built-in model")
+	f.StringVar(&m.opt.Device, "device", "cpu", "cpu, cuda or cuda:N")
+	f.IntVar(&m.opt.Threads, "threads", 0, "CPU threads; 0: all cores")
+	f.BoolVar(&m.opt.Spin, "spin", false, "keep threads spinning: faster decoding for the price of the cores")
+	f.BoolVar(&m.opt.Int4, "int4", false, "4-bit weights in the language model")
+	f.StringVar(&m.opt.PointWeights, "point-weights", "", "point encoder file where it lies outside the folder (OpenScene's .pth)")
+}
+
+// nanoSeed is the seed of the built-in model's weights while they are untrained.
+const nanoSeed = 1
+
+// folder finds the model folder; the built-in model is made in the cache when it is not there yet.
+func (m *modelFlags) folder(ctx context.Context) (string, error) {
+	if m.dir != "nano" {
+		return m.dir, nil
+	}
+	cache, err := ort.CacheDir()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(cache, "models", fmt.Sprintf("nano-untrained-%d", nanoSeed))
+	if _, err := os.Stat(filepath.Join(dir, "config.json")); err == nil {
+		return dir, nil
+	}
+	// Made beside its place and renamed, so that a broken-off run leaves no half model.
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return "", err
+	}
+	tmp, err := os.MkdirTemp(filepath.Dir(dir), ".nano-*")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(tmp)
+	made := filepath.Join(tmp, "model")
+	if err := nano.Init(ctx, made, "nano", nanoSeed, nil); err != nil {
+		return "", err
+	}
+	if err := os.Rename(made, dir); err != nil {
+		if _, statErr := os.Stat(filepath.Join(dir, "config.json")); statErr == nil {
+			return dir, nil // another process was faster
+		}
+		return "", err
+	}
+	return dir, nil
+}
+
+// load opens the library and the model.
+func (a *app) load(ctx context.Context, m *modelFlags) (*stllm.Network, error) {
+	dir, err := m.folder(ctx)
+	if err != nil {
+		return nil, err
+	}
+	env, err := ort.OpenDefault()
+	if err != nil {
+		return nil, err
+	}
+	o := m.opt
+	o.Log = a.log
+	n, err := stllm.Load(ctx, env, dir, o)
+	if err != nil {
+		return nil, err
+	}
+	a.log.Info().Str("model", n.ID()).Str("folder", dir).Str("device", o.Device).Msg("model loaded")
+	return n, nil
+}
+
+func (a *app) modelCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "model", Short: "Make and inspect model folders"}
+	var name string
+	var seed uint64
+	initCmd := &cobra.Command{
+		Use:   "init DIR",
+		Short: "Write a model folder with weights generated from a seed",
+		Args:  exactly(1, "one new folder"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			b := a.progress("weights")
+			err := nano.Init(cmd.Context(), args[0], name, seed, func(done, total int64) { b.set(int(done>>20), int(total>>20)) })
+			if err != nil {
+				return err
+			}
+			b.done()
+			fmt.Fprintf(a.out, "%s: %s-untrained, seed %d\n", args[0], name, seed)
+			return nil
+		},
+	}
+	initCmd.Flags().StringVar(&name, "config", "nano", "nano (8 M parameters) or published (8 G, about 15 GB)")
+	initCmd.Flags().Uint64Var(&seed, "seed", 1, "the same seed gives the same bytes")
+	var points string
+	info := &cobra.Command{
+		Use:   "info DIR",
+		Short: "Show the profile, every part with its parameters, dtype and file, and what is missing or unexpected",
+		Args:  exactly(1, "one model folder, or nano"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			m := modelFlags{dir: args[0]}
+			dir, err := m.folder(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.modelInfo(dir, points)
+		},
+	}
+	info.Flags().StringVar(&points, "point-weights", "", "point encoder file where it lies outside the folder")
+	cmd.AddCommand(initCmd, info)
+	return cmd
+}
+
+func (a *app) modelInfo(dir, points string) error {
+	c, err := config.Load(dir)
+	if err != nil {
+		return err
+	}
+	var extra []string
+	if points != "" {
+		extra = append(extra, points)
+	}
+	f, err := checkpoint.OpenFolder(dir, extra...)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	parts, err := layout.Parts(c)
+	if err != nil {
+		return err
+	}
+	report, err := layout.Check(f, c)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "folder   %s\nprofile  %s\nmodel    %d frames, %d×%d pixels, voxels of %g m, %d positions, vocabulary %d\n\n",
+		f.Dir, c.Profile, c.NumFrames, c.VisionConfig.ImageSize, c.VisionConfig.ImageSize, c.VoxelSize, c.MaxPositionEmbeddings, c.VocabSize)
+	w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, "part\ttensors\tparameters\tdtype\tfile\tlargest tensor")
+	for _, p := range parts {
+		var params, most int64
+		dtypes, files, largest := map[string]bool{}, map[string]bool{}, ""
+		found := 0
+		for _, spec := range p.Tensors {
+			t, ok := f.Tensor(spec.Name, trimPoint(spec.Name))
+			if !ok {
+				continue
+			}
+			found++
+			params += t.Elements()
+			dtypes[string(t.DType)], files[filepath.Base(t.File)] = true, true
+			if t.Elements() > most {
+				most, largest = t.Elements(), fmt.Sprintf("%s %v", t.Name, t.Shape)
+			}
+		}
+		name := p.Name
+		if p.Unused {
+			name += " (stored, not used)"
+		}
+		fmt.Fprintf(w, "%s\t%d of %d\t%s\t%s\t%s\t%s\n", name, found, len(p.Tensors), millions(params), keys(dtypes), keys(files), largest)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, list := range []struct {
+		what  string
+		names []string
+	}{{"missing", report.Missing}, {"unexpected", report.Unexpected}, {"of another shape", report.Wrong}} {
+		if len(list.names) > 0 {
+			fmt.Fprintf(a.out, "\n%s: %s\n", list.what, checkpoint.ListNames(list.names))
+		}
+	}
+	return report.Err()
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stllm/stllm/node/label"
+	"github.com/stllm/stllm/node/params"
+	"github.com/stllm/stllm/node/robot"
+	"github.com/stllm/stllm/node/transport/ros1"
+	"github.com/stllm/stllm/node/transport/ros2/dds"
+)
+
+func (a *app) nodeCommand() *cobra.Command {
+	var m modelFlags
+	var rf robotFlags
+	var kind string
+	var wait time.Duration
+	cmd := &cobra.Command{
+		Use:   "node --transport ros1 [from:=to …] [_param:=value …] [__name:=… __ns:=…]",
+		Short: "Run the live node",
+		Long: "node joins a ROS graph, listens to camera, TF and map, and answers questions on its topics and services.\n" +
+			"ROS 1: ROS_MASTER_URI, ROS_IP, ROS_HOSTNAME and ROS_NAMESPACE are honoured, as are remaps (~image:=/camera/image_raw),\n" +
+			"private parameters (_fixed_frame:=odom), __name:= and __ns:=. Parameters that roslaunch set are read as well.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch kind {
+			case "ros1":
+				return a.ros1(cmd.Context(), &m, &rf, args, wait)
+			case "ros2":
+				if !dds.Available {
+					_, err := dds.NewParticipant(dds.Config{}, nil)
+					return err
+				}
+				return errors.New("the ROS 2 node is not finished: its DDS layer works, topics and services are not wired yet; use --transport ros1, or stllm replay for ROS 2 bags")
+			}
+			return usageError{fmt.Errorf("--transport is %q, expected ros1 or ros2", kind)}
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&kind, "transport", "ros1", "ros1 (ros2 is in the making)")
+	f.DurationVar(&wait, "wait", 24*time.Hour, "how long to wait for the ROS master at the start")
+	m.add(f)
+	rf.add(f)
+	return cmd
+}
+
+func (a *app) ros1(ctx context.Context, m *modelFlags, rf *robotFlags, args []string, wait time.Duration) error {
+	ros, err := ros1.ParseArguments(args)
+	if err != nil {
+		return usageError{err}
+	}
+	if len(ros.Rest) > 0 {
+		return usageError{fmt.Errorf("argument %q is neither a remap (from:=to) nor a parameter (_name:=value)", ros.Rest[0])}
+	}
+	p, err := rf.parameters()
+	if err != nil {
+		return err
+	}
+	start, cancel := context.WithTimeout(ctx, wait)
+	node, err := ros1.New(start, ros1.Config{Name: ros.Name, Namespace: ros.Namespace, Remaps: ros.Remaps, Master: ros.Master, Host: ros.Host, Log: a.log})
+	cancel()
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	// What the launch file set, then what the command line says.
+	set, err := node.Parameters(params.Names())
+	if err != nil {
+		return err
+	}
+	for name, value := range ros.Params {
+		set[name] = value
+	}
+	for name, value := range set {
+		if err := p.Set(name, value); err != nil {
+			return err
+		}
+	}
+	if err := p.Validate(); err != nil {
+		return err
+	}
+	links, err := extrinsics(&p)
+	if err != nil {
+		return err
+	}
+	// Frames are refused until the model is there, questions are answered with an error code: nobody waits in the dark.
+	r, err := robot.New(robot.Config{Transport: node, Params: p, Plans: label.Reader{}, Labels: label.Reader{}, Links: links, Log: a.log})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	n, loadErr := a.load(ctx, m)
+	if loadErr != nil {
+		_ = r.SetModel(ctx, nil, loadErr)
+		return loadErr
+	}
+	defer n.Close()
+	if err := r.SetModel(ctx, n, nil); err != nil {
+		return err
+	}
+	a.log.Info().Str("node", node.Name()).Str("transport", "ros1").Msg("ready for questions on ~question and ~question_text")
+	select {
+	case <-ctx.Done():
+		a.log.Info().Msg("shutting down")
+		return nil
+	case <-node.Done():
+		return errors.New("the ROS master asked this node to end: another node has its name")
+	}
+}

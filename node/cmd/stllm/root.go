@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+)
+
+// exit codes of the program.
+const (
+	exitOK    = 0
+	exitError = 1
+	exitUsage = 2
+)
+
+// app is what the subcommands share.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+	log      zerolog.Logger
+	verbose  bool
+	jsonLog  bool
+}
+
+// usageError marks a wrong command line, which ends with another exit code than a failed run.
+type usageError struct{ error }
+
+func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
+	a := &app{in: in, out: out, err: errw}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errw)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintf(errw, "stllm: %v\n", err)
+	if usage := (usageError{}); errors.As(err, &usage) {
+		fmt.Fprintf(errw, "Run '%s -h' for help.\n", cmd.CommandPath())
+		return exitUsage
+	}
+	return exitError
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "stllm",
+		Short: "Answers questions about where things are and what just happened, from a robot's camera, TF and map",
+		Long: "stllm listens to a robot's camera, TF and map point cloud, keeps a rolling window of posed frames against the\n" +
+			"global scene, and answers questions by running the ST-LLM graph (arXiv 2507.05258) through ONNX Runtime.",
+		Version:       version(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PersistentPreRun: func(*cobra.Command, []string) {
+			a.log = a.logger()
+		},
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	f := root.PersistentFlags()
+	f.BoolVarP(&a.verbose, "verbose", "v", false, "log details")
+	f.BoolVar(&a.jsonLog, "log-json", false, "log as JSON lines")
+	root.AddCommand(a.commands()...)
+	return root
+}
+
+func (a *app) logger() zerolog.Logger {
+	level := zerolog.InfoLevel
+	if a.verbose {
+		level = zerolog.DebugLevel
+	}
+	w := a.err
+	if !a.jsonLog {
+		f, terminal := a.err.(*os.File)
+		noColor := !terminal || os.Getenv("NO_COLOR") != ""
+		if terminal {
+			info, err := f.Stat()
+			noColor = noColor || err != nil || info.Mode()&os.ModeCharDevice == 0
+		}
+		w = zerolog.ConsoleWriter{Out: a.err, TimeFormat: time.TimeOnly, NoColor: noColor}
+	}
+	return zerolog.New(w).Level(level).With().Timestamp().Logger()
+}
+
+// exactly refuses other numbers of arguments with a sentence that says what they are.
+func exactly(n int, what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != n {
+			return usageError{fmt.Errorf("%d arguments given, expected %s", len(args), what)}
+		}
+		return nil
+	}
+}
+
+// atLeast refuses fewer arguments.
+func atLeast(n int, what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) < n {
+			return usageError{fmt.Errorf("%d arguments given, expected %s", len(args), what)}
+		}
+		return nil
+	}
+}
+
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			v += " " + s.Value[:12]
+		}
+	}
+	return v
+}

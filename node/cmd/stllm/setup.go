@@ -1,0 +1,29 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/stllm/stllm/node/ort/fetch"
+)
+
+func (a *app) setupCommand() *cobra.Command {
+	var metrics bool
+	cmd := &cobra.Command{
+		Use:   "setup",
+		Short: "Fetch the ONNX Runtime library into the cache (once; found again offline)",
+		Long: "setup fetches the pinned ONNX Runtime library through pip or npm, verifies its checksum and puts it into the cache\n" +
+			"(STLLM_CACHE, default the user's cache folder). STLLM_ONNXRUNTIME=/path/libonnxruntime.so makes it unnecessary.",
+		Args: exactly(0, "none"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := fetch.Library(cmd.Context(), a.out); err != nil {
+				return err
+			}
+			if metrics {
+				return fetch.Metrics(cmd.Context(), a.out)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&metrics, "metrics", false, "fetch what METEOR and sentence similarity need as well (about 190 MB)")
+	return cmd
+}
