@@ -114,8 +114,8 @@ func (s *stopwatch) lap(stage Stage) {
 	s.last = now
 }
 
-// PlanGrammar is the form of a constrained plan: numbered steps of a verb, an object and perhaps a target and a direction.
-const PlanGrammar = `(?:[1-9]\. [A-Z][a-z]+(?: [a-z]+){1,8}\.\n?){1,6}`
+// PlanGrammar is the form of a constrained plan: numbered steps that begin with a verb which node/label can read.
+const PlanGrammar = `(?:[1-9]\. (?:Turn|Walk|Go|Move|Take|Put|Open|Close|Fill|Pour|Wash|Cut|Wipe|Bring|Carry|Look|Wait|Press|Stir|Dry|Pick up|Put down|Turn on|Turn off)(?: [a-z]{1,14}){1,6}\.\n?){1,6}`
 
 func (n *Network) decoding(req Request) (generate.Options, error) {
 	d := req.Decoding
