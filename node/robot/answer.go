@@ -332,6 +332,9 @@ func (r *Robot) deliver(q *question, a *msgs.Answer) {
 		q.reply <- &o
 	}
 	q.cancel(nil)
+	if q.stop != nil {
+		q.stop()
+	}
 }
 
 // unparsed is the parser that reads nothing: each line is a step that could not be read.

@@ -201,12 +201,19 @@ func (r *Robot) jump(j transport.Jump) {
 		return
 	}
 	now := r.cfg.Transport.Clock().Now()
-	old := r.intake.dropIf(func(in input) bool { return in.kind != kindTick && in.kind != kindTFStatic && in.received > now })
+	// Of what is still to be taken in, intrinsics, static transforms and maps hold for the new time as well.
+	old := r.intake.dropIf(func(in input) bool {
+		return (in.kind == kindImage || in.kind == kindTF || in.kind == kindQuestion) && in.received > now
+	})
 	for _, in := range old {
-		if in.kind == kindImage {
+		switch in.kind {
+		case kindImage:
 			r.s.images.add(1)
-			job := newFrameJob(in)
-			r.drop(job, CauseTimeJump, "the clock went back before it was taken in")
+			r.drop(newFrameJob(in), CauseTimeJump, "the clock went back before it was taken in")
+		case kindTF:
+			r.s.tfRejected["from before a time jump"]++
+		case kindQuestion:
+			r.topicQuestion(in) // into the queue, which is cleared below
 		}
 	}
 	r.s.tf.Clear(true) // static transforms hold for all times, and a latched publisher does not send them again

@@ -14,7 +14,7 @@ import (
 
 // mapJob is a cloud on its way to becoming the map. It has a message, or a cloud that was made from one before.
 type mapJob struct {
-	seq       uint64 // number of the message
+	seq       uint64 // number of the job
 	msg       *msgs.PointCloud2
 	stamp     int64
 	frameID   string
@@ -38,8 +38,9 @@ type mapState struct {
 	next     *mapJob // posed, for the worker or for a model
 	working_ *mapJob // with the worker
 	failed   string  // why the newest content is not in use, empty when it is
-	received uint64
-	done     uint64 // messages up to this number are in the map, or failed
+	received uint64  // messages
+	jobs     uint64
+	done     uint64 // jobs up to this number are in the map, or failed
 	failures uint64
 }
 
@@ -48,7 +49,8 @@ func (s *mapState) working() bool { return s.working_ != nil }
 // reset keeps the cloud but not its features, which were another model's.
 func (s *mapState) reset() {
 	if s.current != nil && s.next == nil {
-		s.next = &mapJob{seq: s.done, known: s.current, stamp: s.current.Stamp, frameID: s.current.FrameID}
+		s.jobs++
+		s.next = &mapJob{seq: s.jobs, known: s.current, stamp: s.current.Stamp, frameID: s.current.FrameID}
 	}
 	s.current = nil
 }
@@ -58,7 +60,8 @@ func (r *Robot) mapMessage(in input) {
 	m := in.msg.(*msgs.PointCloud2)
 	s := &r.s.maps
 	s.received++
-	job := &mapJob{seq: s.received, msg: m, stamp: m.Header.Stamp.UnixNano(), frameID: m.Header.FrameID,
+	s.jobs++
+	job := &mapJob{seq: s.jobs, msg: m, stamp: m.Header.Stamp.UnixNano(), frameID: m.Header.FrameID,
 		deadline: in.elapsed + params.Seconds(r.s.params.TFTimeout), maxPoints: int(r.s.params.MapMaxPoints)}
 	if job.frameID == "" {
 		r.mapFailed(job, fmt.Errorf("header.frame_id of the map is empty, expected the frame its points are in"))
@@ -129,6 +132,9 @@ func (r *Robot) mapEncoded(job *mapJob) {
 	switch {
 	case job.model != r.s.model: // the model was changed meanwhile
 		if s.next == nil {
+			if job.err == nil {
+				job.known = job.result
+			}
 			job.result, job.err, job.same = nil, nil, false
 			s.next = job
 		}
@@ -153,7 +159,7 @@ func (r *Robot) encodeMaps() {
 	var lastModel stllm.Model
 	for job := range r.mapJobs {
 		key := ""
-		if job.msg != nil {
+		if job.known == nil {
 			key = fmt.Sprintf("%s %d", scene.MessageID(job.msg), job.maxPoints)
 		}
 		if last != nil && key == lastKey && key != "" && job.transform == lastTransform && job.model == lastModel {
@@ -162,10 +168,6 @@ func (r *Robot) encodeMaps() {
 		} else if job.err = r.encodeMap(job, last, lastModel); job.err == nil {
 			kept := *job.result
 			last, lastKey, lastTransform, lastModel = &kept, key, job.transform, job.model
-		}
-		job.msg = nil
-		if job.model == nil || job.err != nil {
-			job.known = nil
 		}
 		r.mapDone <- job
 	}

@@ -55,6 +55,7 @@ type question struct {
 	task    stllm.Task
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
+	stop    context.CancelFunc // of the deadline's timer, nil without one
 	unwake  func() bool
 	asked   time.Time
 	ended   time.Time // when ctx was seen to have ended while running
@@ -153,13 +154,7 @@ func (r *Robot) ask(q *question) {
 		deadline = params.Seconds(q.msg.Deadline)
 	}
 	if deadline > 0 && !q.options.NoDeadline {
-		var stop context.CancelFunc
-		ctx, cancel := q.ctx, q.cancel
-		q.ctx, stop = context.WithDeadlineCause(ctx, q.asked.Add(deadline), errDeadline)
-		q.cancel = func(cause error) {
-			cancel(cause)
-			stop()
-		}
+		q.ctx, q.stop = context.WithDeadlineCause(q.ctx, q.asked.Add(deadline), errDeadline)
 	}
 	q.unwake = r.wakeAtEnd(q.ctx)
 	q.needs.frames = r.s.submitted
@@ -256,7 +251,7 @@ func (r *Robot) advanceQuestions() {
 		} else if time.Since(q.ended) >= grace { // the model does not give up
 			q.replied = true
 			// The worker still owns the rest of q.
-			r.refuseEnded(&question{msg: q.msg, options: q.options, task: q.task, ctx: q.ctx, cancel: q.cancel, asked: q.asked,
+			r.refuseEnded(&question{msg: q.msg, options: q.options, task: q.task, ctx: q.ctx, cancel: q.cancel, stop: q.stop, asked: q.asked,
 				stamp: q.stamp, outcome: q.outcome, stream: q.stream, reply: q.reply})
 		}
 	}
