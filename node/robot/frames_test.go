@@ -424,3 +424,23 @@ func TestIntake(t *testing.T) {
 		t.Error("a push into a closed intake")
 	}
 }
+
+// The model is replaced while the map is being encoded for the old one.
+func TestModelChangesUnderTheMap(t *testing.T) {
+	old := &fakeModel{slowMap: make(chan struct{})}
+	g := newRig(t, old, nil)
+	g.scene(50)
+	for old.maps.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	next := &fakeModel{}
+	if err := g.robot.SetModel(g.context(), next, nil); err != nil {
+		t.Fatal(err)
+	}
+	old.slowMap <- struct{}{}
+	g.drive2()
+	g.graph.SetTime(t0 + second)
+	if a := g.ask("?"); a.ErrorCode != 0 || next.maps.Load() != 1 || !strings.HasSuffix(a.Text, "50 voxels") {
+		t.Errorf("%+v", a)
+	}
+}
