@@ -219,3 +219,13 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+// Deep nesting costs the parser time that grows with its square: it is refused before.
+func TestDeepNesting(t *testing.T) {
+	for _, s := range []string{strings.Repeat("[", 100000), strings.Repeat("{a: ", 50000), strings.Repeat("- ", 50000), "x:\n" + strings.Repeat(" ", 5000) + "y: 1"} {
+		p := Default()
+		if err := p.Load([]byte(s), "p.yaml", "/stllm"); err == nil || !strings.Contains(err.Error(), "deeply") {
+			t.Errorf("%.10q…: %v", s, err)
+		}
+	}
+}

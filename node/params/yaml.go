@@ -38,6 +38,9 @@ func (p *Parameters) Load(data []byte, file, node string) error {
 	if len(data) > maxFile {
 		return fmt.Errorf("%s has %d bytes, expected at most %d", file, len(data), maxFile)
 	}
+	if at := tooDeep(data); at > 0 {
+		return fmt.Errorf("%s:%d: nested too deeply for a parameter file (more than %d levels)", file, at, maxDepth)
+	}
 	tree, err := parser.ParseBytes(data, 0)
 	if err != nil {
 		return fmt.Errorf("%s: not YAML: %s", file, yaml.FormatError(err, false, false))
@@ -57,6 +60,43 @@ func (p *Parameters) Load(data []byte, file, node string) error {
 	}
 	*p = next
 	return nil
+}
+
+// maxDepth bounds nesting: the parser's time grows with its square.
+const maxDepth = 64
+
+// tooDeep returns the line on which brackets, dashes or indentation go too deep, or 0. Brackets within text count as well;
+// no parameter has that many.
+func tooDeep(data []byte) int {
+	open, line := 0, 0
+	for text := range bytes.Lines(data) {
+		line++
+		body := bytes.TrimLeft(text, " ")
+		indent, dashes := len(text)-len(body), 0
+		for len(body) > 1 && (body[0] == '-' || body[0] == '?') && (body[1] == ' ' || body[1] == '\t') {
+			dashes++
+			body = bytes.TrimLeft(body[1:], " \t")
+		}
+		if dashes > maxDepth || indent > 8*maxDepth {
+			return line
+		}
+		for _, c := range body {
+			switch c {
+			case '[', '{':
+				if open++; open > maxDepth {
+					return line
+				}
+			case ']', '}':
+				open = max(0, open-1)
+			case '#':
+				if open == 0 {
+					goto next
+				}
+			}
+		}
+	next:
+	}
+	return 0
 }
 
 // loader walks one file.

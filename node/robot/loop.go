@@ -280,14 +280,17 @@ func (r *Robot) changeParameters(values map[string]any) paramsReply {
 
 // shutDown answers what waits and ends the workers.
 func (r *Robot) shutDown() {
+	const sentence = "The node is shutting down."
 	for _, in := range r.intake.close() {
-		if in.kind == kindImage {
+		switch in.kind {
+		case kindImage:
 			r.s.images.add(1)
 			r.drop(newFrameJob(in), CauseShuttingDown, "")
+		case kindQuestion:
+			r.topicQuestion(in) // into the queue, which is answered below
 		}
 	}
 	r.clearWindow(CauseShuttingDown)
-	const sentence = "The node is shutting down."
 	for _, q := range r.s.queue {
 		r.refuse(q, msgs.AnswerErrorShuttingDown, sentence)
 	}
@@ -333,7 +336,7 @@ func (r *Robot) shutDown() {
 	r.ends.close()
 }
 
-// afterEnd calls f in the state goroutine's next turn after ctx has ended, by waking it.
+// wakeAtEnd gives the state goroutine a turn when ctx ends.
 func (r *Robot) wakeAtEnd(ctx context.Context) func() bool {
 	return context.AfterFunc(ctx, func() {
 		select {

@@ -205,7 +205,8 @@ func (r *Robot) elapsed() time.Duration {
 	return time.Since(r.start)
 }
 
-// Close answers what waits with ERROR_SHUTTING_DOWN and stops. It does not close the transport or the model.
+// Close answers what waits with ERROR_SHUTTING_DOWN and stops. It waits until the model has given up what it was doing, and
+// closes neither the model nor the transport.
 func (r *Robot) Close() error {
 	r.cancel(errShutdown)
 	<-r.done
