@@ -85,7 +85,7 @@ func appendCUDA(so *ort.SessionOptions, index string) error {
 	defer restore()
 	c, err := ort.NewCUDAProviderOptions()
 	if err != nil {
-		return fmt.Errorf("CUDA: %w (is the library the GPU build? run `stllm setup --cuda`)", err)
+		return fmt.Errorf("CUDA: %w (is the library the GPU build? point STLLM_ONNXRUNTIME to one)", err)
 	}
 	defer c.Destroy()
 	if err := c.Update(map[string]string{"device_id": index, "arena_extend_strategy": "kSameAsRequested"}); err != nil {
@@ -166,16 +166,20 @@ func (s *Session) Run(ctx context.Context, in, into Values) (Values, error) {
 		<-stopped
 	}
 	_ = ro.Destroy()
-	result, wrapErr := s.collect(outputs, into)
-	switch {
-	case ctx.Err() != nil:
+	if err != nil {
+		// A failed run makes no outputs; onnxruntime_go may leave typed nils in the slice, so it is not looked at.
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, fmt.Errorf("session %s: %w", s.name, err)
+	}
+	result, err := s.collect(outputs, into)
+	if err != nil {
+		return nil, fmt.Errorf("session %s: %w", s.name, err)
+	}
+	if ctx.Err() != nil {
 		s.release(result, into)
 		return nil, ctx.Err()
-	case err != nil:
-		s.release(result, into)
-		return nil, fmt.Errorf("session %s: %w", s.name, err)
-	case wrapErr != nil:
-		return nil, fmt.Errorf("session %s: %w", s.name, wrapErr)
 	}
 	return result, nil
 }
@@ -187,9 +191,6 @@ func (s *Session) collect(outputs []ort.Value, into Values) (Values, error) {
 		if t, ok := into[name]; ok {
 			result[name] = t
 			continue
-		}
-		if v == nil {
-			continue // the run failed
 		}
 		t, err := wrap(v)
 		if err != nil {
