@@ -166,7 +166,6 @@ type player struct {
 	elapsed atomic.Int64 // ns since the bag's start, by its log times
 	started time.Time
 	clocked bool // the bag brings /clock, which then is the time
-	asked   int
 	pending []Question
 }
 

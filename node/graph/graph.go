@@ -126,7 +126,11 @@ func (g *Graph) External(name string, t DType, file string, offset, length int64
 
 func (g *Graph) initializer(v *Value) *Value {
 	if old, ok := g.values[v.Name]; ok && old.Init != nil {
-		return old // a weight used twice (tied embeddings)
+		// A weight may be used twice (tied embeddings), but a name stands for one weight.
+		if old.DType != v.DType || old.Shape.String() != v.Shape.String() {
+			return g.Failf("initializer %s is asked for as %s%s and was made as %s%s", v.Name, v.DType, v.Shape, old.DType, old.Shape)
+		}
+		return old
 	}
 	g.inits = append(g.inits, v)
 	return g.add(v)

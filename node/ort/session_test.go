@@ -142,6 +142,18 @@ func TestInputsAreChecked(t *testing.T) {
 	}
 }
 
+// A run that fails within ONNX Runtime is an error, also where the library was to make a float16 output.
+func TestFailedRun(t *testing.T) {
+	g := graph.New("failing")
+	x := g.Input("x", graph.Float32, graph.N("n"), graph.D(2))
+	y := g.Op("Reshape", "", []*graph.Value{x, g.Ints([]int64{3, 3})}, nil, graph.Out{DType: graph.Float32, Shape: graph.S(3, 3)})[0]
+	g.Output("y", g.Cast(y, graph.Float16))
+	s := session(t, g, Options{})
+	if _, err := s.Run(t.Context(), Values{"x": tensor(t, []float32{1, 2}, 1, 2)}, nil); err == nil {
+		t.Error("a Reshape of 2 elements to 9 ran")
+	}
+}
+
 // A long run ends soon after its context.
 func TestCancel(t *testing.T) {
 	g := graph.New("long")

@@ -136,7 +136,7 @@ func fill(img *image.RGBA, clip image.Rectangle, c color.Color, xy ...float32) {
 // premultiplied turns a colour with plain alpha into what image/draw wants.
 func premultiplied(c color.Color) color.Color {
 	if r, ok := c.(color.RGBA); ok {
-		return color.NRGBA{R: r.R, G: r.G, B: r.B, A: r.A}
+		return color.NRGBA(r)
 	}
 	return c
 }

@@ -66,6 +66,9 @@ var _ Model = (*Network)(nil)
 
 // Load opens a model folder and makes its sessions.
 func Load(ctx context.Context, env *ort.Environment, dir string, o Options) (*Network, error) {
+	if o.Int4 && o.MapWeights {
+		return nil, errors.New("options Int4 and MapWeights exclude each other: mapped 4-bit weights would run by a slower kernel")
+	}
 	n := &Network{env: env, opt: o, log: o.Log, fourier: rays.NewPublishedFourier()}
 	if err := n.load(ctx, dir); err != nil {
 		return nil, errors.Join(fmt.Errorf("load model %s: %w", dir, err), n.Close())

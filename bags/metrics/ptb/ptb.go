@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // punctuation is what pycocoevalcap takes out. The brackets in it are upper case and never match lower-cased tokens.
@@ -210,14 +211,15 @@ func (l *lexer) next() bool {
 		}
 		return l.emit(len(m), m)
 	}
-	for _, r := range s {
-		t := string(r)
-		if b, ok := brackets[r]; ok {
-			t = b
-		}
-		return l.emit(len(string(r)), t)
+	if s == "" {
+		return false
 	}
-	return false
+	r, size := utf8.DecodeRuneInString(s)
+	t := s[:size]
+	if b, ok := brackets[r]; ok {
+		t = b
+	}
+	return l.emit(size, t)
 }
 
 // abbreviation takes a word with its dot, which stands for a full stop as well when a new sentence follows.

@@ -222,6 +222,9 @@ func (b *Builder) matrix(x *graph.Value, prefix string, in, out int, bias bool) 
 	if err != nil {
 		return g.Failf("%w", err)
 	}
+	if q.ZeroPoints != nil || q.Zeros != nil {
+		return g.Failf("%s has 4-bit codes with zero points, expected symmetric ones: dequantise and quantise it again", name)
+	}
 	blocks := (in + b.Quant.Block - 1) / b.Quant.Block
 	packed := b.place(name+".int4", graph.Uint8, q.Packed, out, blocks, b.Quant.Block/2)
 	scales := b.place(name+".scales", b.DType, graph.EncodeFloats(b.DType, q.Scales), out*blocks)
