@@ -37,7 +37,8 @@ func TestMistakesAreNamed(t *testing.T) {
 
 func TestWeightUsedTwice(t *testing.T) {
 	g := New("tied")
-	if g.External("w", Float32, "file", 0, 16, 4) != g.External("w", Float32, "file", 0, 16, 4) || g.Err() != nil {
+	first := g.External("w", Float32, "file", 0, 16, 4)
+	if again := g.External("w", Float32, "file", 0, 16, 4); again != first || g.Err() != nil {
 		t.Errorf("the same weight became two: %v", g.Err())
 	}
 }
