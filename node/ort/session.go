@@ -3,6 +3,7 @@ package ort
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -140,6 +141,11 @@ func (s *Session) Run(ctx context.Context, in, into Values) (Values, error) {
 				return nil, fmt.Errorf("session %s: output %w", s.name, err)
 			}
 			outputs[i] = t.value
+		}
+	}
+	for name := range into {
+		if !slices.Contains(names(s.outputs), name) {
+			return nil, fmt.Errorf("session %s: output %s is not one of %v", s.name, name, names(s.outputs))
 		}
 	}
 	ro, err := ort.NewRunOptions()
