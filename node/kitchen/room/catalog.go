@@ -32,7 +32,7 @@ func catalog() map[string]kind {
 		"chair":           {f{0.40, 0.46}, f{0.42, 0.48}, f{0.82, 0.98}, buildChair, nil, seat, seatSolids},
 		"stool":           {f{0.32, 0.40}, f{0.32, 0.40}, f{0.48, 0.70}, buildStool, nil, whole(0.08), slabTop},
 		"sofa":            {f{1.4, 1.9}, f{0.78, 0.9}, f{0.76, 0.88}, buildSofa, nil, sofaSeat, sofaSolids},
-		"shelf":           {f{0.7, 1.1}, f{0.28, 0.36}, f{1.5, 1.95}, buildShelf, nil, shelfBoards, nil},
+		"shelf":           {f{0.7, 1.1}, f{0.28, 0.36}, f{1.5, 1.95}, buildShelf, nil, shelfBoards, shelfSolids},
 		"bin":             {f{0.28, 0.38}, f{0.28, 0.38}, f{0.5, 0.72}, buildBin, nil, nil, nil},
 		"plant":           {f{0.4, 0.6}, f{0.4, 0.6}, f{0.8, 1.4}, buildPlant, nil, nil, plantSolids},
 		"lamp":            {f{0.34, 0.44}, f{0.34, 0.44}, f{1.4, 1.75}, buildLamp, nil, nil, lampSolids},
@@ -90,6 +90,15 @@ func sofaSeat(t *Thing) []Surface {
 func shelfBoards(t *Thing) []Surface {
 	s := Surface{-t.W/2 + 0.05, -t.D/2 + 0.02, t.W/2 - 0.05, t.D/2 - 0.03, shelfAt(t, shelfFree)}
 	return []Surface{s}
+}
+
+func shelfSolids(t *Thing) []box {
+	out := []box{{v3(-t.W/2, t.D/2-0.02, 0), v3(t.W/2, t.D/2, t.H)}}
+	for i := range shelfLevels {
+		z := shelfAt(t, i)
+		out = append(out, box{v3(-t.W/2, -t.D/2, z-0.02), v3(t.W/2, t.D/2, z)})
+	}
+	return out
 }
 
 func slabTop(t *Thing) []box {

@@ -26,6 +26,9 @@ func makeHemisphere(n int) []render.Vec {
 // hit tells whether a segment from p along d (of length far) meets a box.
 func (b *box) hit(p, inv render.Vec, far float32) bool {
 	t0, t1 := float32(0.0), far
+	if p[0] > b.lo[0] && p[0] < b.hi[0] && p[1] > b.lo[1] && p[1] < b.hi[1] && p[2] > b.lo[2] && p[2] < b.hi[2] {
+		return false // inside something hollow: it does not shade its own shelves
+	}
 	for k := range 3 {
 		a, c := (b.lo[k]-p[k])*inv[k], (b.hi[k]-p[k])*inv[k]
 		if a > c {

@@ -77,7 +77,6 @@ type Room struct {
 	style  style
 	lights []lamp
 	occ    []box // room frame
-	rooms  *kit
 	rug    *box
 	decor  []decor
 }
