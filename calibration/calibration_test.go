@@ -1,6 +1,7 @@
 package calibration
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"path/filepath"
@@ -133,6 +134,12 @@ func TestRefusals(t *testing.T) {
 		"short D":      {func(m *msgs.CameraInfo) { m.D = []float64{1, 2} }, "D has 2"},
 		"nan D":        {func(m *msgs.CameraInfo) { m.D = []float64{1, 2, 3, math.Inf(1)} }, "D[3]"},
 		"negative":     {func(m *msgs.CameraInfo) { m.K[0] = -585 }, "focal"},
+		"nan R":        {func(m *msgs.CameraInfo) { m.R[4] = math.NaN() }, "R[4]"},
+		"no rotation":  {func(m *msgs.CameraInfo) { m.R = [9]float64{5, 0, 0, 0, 1, 0, 0, 0, 1} }, "R is"},
+		"mirror":       {func(m *msgs.CameraInfo) { m.R = [9]float64{-1, 0, 0, 0, 1, 0, 0, 0, 1} }, "mirrors"},
+		"nan P":        {func(m *msgs.CameraInfo) { m.P = [12]float64{585, 0, math.NaN(), 0, 0, 580} }, "P[2]"},
+		"wild P":       {func(m *msgs.CameraInfo) { m.P = [12]float64{585, 0, 1e9, 0, 0, 580} }, "of P"},
+		"D, no model":  {func(m *msgs.CameraInfo) { m.DistortionModel, m.D = "", []float64{0.1, 0.2} }, "model is empty"},
 		"not K":        {func(m *msgs.CameraInfo) { m.K[8] = 0 }, "K is"},
 	} {
 		m := good
@@ -184,9 +191,74 @@ func TestExtrinsics(t *testing.T) {
 
 func FuzzFiles(f *testing.F) {
 	f.Add([]byte("links:\n  - {parent: a, child: b, xyz: [0, 0, 1], rpy: [0, 0, 0]}\n"))
+	f.Add([]byte("links:\n !0 #0"))
 	f.Add([]byte("image_width: 640\nimage_height: 480\ncamera_matrix: {rows: 3, cols: 3, data: [1,0,1,0,1,1,0,0,1]}\n"))
 	f.Fuzz(func(_ *testing.T, data []byte) {
 		_, _ = ParseCamera(data)
 		_, _ = ParseExtrinsics(data)
 	})
+}
+
+// What was not given is written as what it means.
+func TestWriteWithoutRectification(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c.yaml")
+	if err := WriteCamera(path, "front", camera(PlumbBob, 0.1, 0.2, 0, 0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	back, err := ReadCamera(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if back.R != [9]float64{1, 0, 0, 0, 1, 0, 0, 0, 1} || back.P != [12]float64{585, 0, 320, 0, 0, 580, 240, 0, 0, 0, 1, 0} {
+		t.Errorf("R is %v, P is %v", back.R, back.P)
+	}
+}
+
+// Errors say on which line of a file they are.
+func TestLines(t *testing.T) {
+	link := func(s string) string {
+		return "# the camera\nlinks:\n  - {parent: a, child: b, xyz: [0, 0, 0], rpy: [0, 0, 0]}\n  - " + s + "\n"
+	}
+	const head = "image_width: 640\nimage_height: 480\n"
+	for _, tc := range []struct {
+		camera     bool
+		text, want string
+	}{
+		{false, link("{parent: a, child: c, xyz: [0, 0], rpy: [0, 0, 0]}"), "line 4: xyz has 2"},
+		{false, link("{parent: a, child: c, xyz: [0, 0, 0]}"), "line 4: a to c: expected either"},
+		{false, link("{parent: a, child: b, xyz: [0, 0, 0], rpy: [0, 0, 0]}"), "line 4: b has a parent already, at line 3"},
+		{false, link("parent: a\n    child: c\n    xyz: [0, 0, .nan]\n    rpy: [0, 0, 0]"), "line 6: xyz[2] is NaN"},
+		{false, link("parent: a\n    child: c\n    xyz: [0, 0, 0]\n    quaternion: [0, 0, 0, 2]"), "line 7: quaternion"},
+		{false, link("{parent: a, child: c, typo: 1}"), "line 4: \"typo\""},
+		{false, "links: " + strings.Repeat("[", 5000), "line 1: nested"},
+		{false, "links:\n !0 #", "line"}, // go-yaml's own decoder panics on this
+		{true, head + "camera_matrix:\n  rows: 3\n  cols: 3\n  data: [1, 2]\n", "line 6: camera_matrix.data has 2"},
+		{true, head + "camera_matrix: {rows: 3, cols: 2, data: [585, 0, 320, 0, 580, 240, 0, 0, 1]}\n", "line 3: camera_matrix.data has 9 numbers, its rows"},
+		{true, head + "camera_matrix: {data: [585, 0, 320, 0, x, 240, 0, 0, 1]}\n", "line 3: data[4]"},
+		{true, "image_width: many\n", "line 1: image_width"},
+		{true, head, "camera_matrix is missing"},
+	} {
+		var err error
+		if tc.camera {
+			_, err = ParseCamera([]byte(tc.text))
+		} else {
+			_, err = ParseExtrinsics([]byte(tc.text))
+		}
+		if err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%q: %v, expected %q", tc.text, err, tc.want)
+		}
+	}
+	var many strings.Builder // on one line, as JSON is
+	for i := range 100 {
+		fmt.Fprintf(&many, "{parent: a, child: c%d, xyz: [0, 0, 0], rpy: [0, 0, 0]},", i)
+	}
+	if links, err := ParseExtrinsics([]byte("links: [" + many.String() + "]")); err != nil || len(links) != 100 {
+		t.Errorf("%d links, %v", len(links), err)
+	}
+	// As ROS's own calibrator writes it: flow lists over lines, exponents.
+	in, err := ParseCamera([]byte(head + "camera_name: front\ncamera_matrix:\n  rows: 3\n  cols: 3\n  data: [585., 0, 320,\n         0, 5.8e2, 240, 0, 0, 1]\ndistortion_model: plumb_bob\n" +
+		"distortion_coefficients:\n  rows: 1\n  cols: 5\n  data: [-0.1, 1e-05, 0, 0, 0]\n"))
+	if err != nil || in.K != camera("").K || in.D[1] != 1e-5 || in.D[0] != -0.1 {
+		t.Errorf("%+v %v", in, err)
+	}
 }

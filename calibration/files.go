@@ -43,34 +43,104 @@ func ReadCamera(path string) (*Intrinsics, error) {
 	return in, nil
 }
 
-// ParseCamera reads the content of a camera_calibration YAML file.
+// ParseCamera reads the content of a camera_calibration YAML file. Entries that it does not know are left alone.
 func ParseCamera(data []byte) (*Intrinsics, error) {
-	var f cameraFile
-	if err := yaml.Unmarshal(data, &f); err != nil {
-		return nil, err // go-yaml's errors carry line, column and the text
+	top, err := parse(data)
+	if err != nil {
+		return nil, err
 	}
-	in := &Intrinsics{Width: f.Width, Height: f.Height, Model: f.Model, D: f.Distortion.Data, BinningX: 1, BinningY: 1}
+	fields, err := top.fields()
+	if err != nil {
+		return nil, err
+	}
+	in := &Intrinsics{BinningX: 1, BinningY: 1}
+	for _, s := range []struct {
+		name string
+		to   *int
+	}{{"image_width", &in.Width}, {"image_height", &in.Height}} {
+		if f, ok := fields[s.name]; ok {
+			if *s.to, err = f.size(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if f, ok := fields["distortion_model"]; ok {
+		if in.Model, err = f.text(); err != nil {
+			return nil, err
+		}
+	}
+	if in.D, err = readMatrix(fields, "distortion_coefficients", -1); err != nil {
+		return nil, err
+	}
+	if _, ok := fields["camera_matrix"]; !ok {
+		return nil, top.fail("camera_matrix is missing")
+	}
 	for _, m := range []struct {
 		name string
-		from matrix
 		to   []float64
-		need bool
-	}{
-		{"camera_matrix", f.Camera, in.K[:], true}, {"rectification_matrix", f.Rectify, in.R[:], false}, {"projection_matrix", f.Projection, in.P[:], false},
-	} {
-		if len(m.from.Data) == 0 && !m.need {
-			continue
+	}{{"camera_matrix", in.K[:]}, {"rectification_matrix", in.R[:]}, {"projection_matrix", in.P[:]}} {
+		numbers, err := readMatrix(fields, m.name, len(m.to))
+		if err != nil {
+			return nil, err
 		}
-		if len(m.from.Data) != len(m.to) {
-			return nil, fmt.Errorf("%s.data has %d numbers, expected %d", m.name, len(m.from.Data), len(m.to))
-		}
-		copy(m.to, m.from.Data)
+		copy(m.to, numbers)
 	}
-	return in, in.Validate()
+	if err := in.Validate(); err != nil {
+		return nil, err
+	}
+	return in, nil
 }
 
-// WriteCamera writes a camera_calibration YAML file.
+// readMatrix reads rows, cols and data of an entry; nil where it is missing. want < 0: any number of numbers.
+func readMatrix(fields map[string]value, name string, want int) ([]float64, error) {
+	entry, ok := fields[name]
+	if !ok || empty(entry.node) {
+		return nil, nil
+	}
+	parts, err := entry.fields()
+	if err != nil {
+		return nil, err
+	}
+	data, ok := parts["data"]
+	if !ok {
+		return nil, entry.fail("%s has no data", name)
+	}
+	numbers, err := data.numbers()
+	if err != nil {
+		return nil, err
+	}
+	if want >= 0 && len(numbers) != want {
+		return nil, data.fail("%s.data has %d numbers, expected %d", name, len(numbers), want)
+	}
+	cells := 1
+	for _, part := range []string{"rows", "cols"} {
+		f, ok := parts[part]
+		if !ok {
+			return numbers, nil
+		}
+		n, err := f.size()
+		if err != nil {
+			return nil, err
+		}
+		cells *= n
+	}
+	if cells != len(numbers) {
+		return nil, data.fail("%s.data has %d numbers, its rows and cols make %d", name, len(numbers), cells)
+	}
+	return numbers, nil
+}
+
+// WriteCamera writes a camera_calibration YAML file. An R or P that is not given is written as the identity and as K, which
+// is what they mean: ROS's own tools take the zeros for numbers.
 func WriteCamera(path, name string, in *Intrinsics) error {
+	full := *in
+	if full.R == [9]float64{} {
+		full.R = [9]float64{1, 0, 0, 0, 1, 0, 0, 0, 1}
+	}
+	if k := full.K; full.P == [12]float64{} {
+		full.P = [12]float64{k[0], k[1], k[2], 0, k[3], k[4], k[5], 0, k[6], k[7], k[8], 0}
+	}
+	in = &full
 	f := cameraFile{Width: in.Width, Height: in.Height, Name: name, Model: in.Model,
 		Camera: matrix{3, 3, in.K[:]}, Distortion: matrix{1, len(in.D), in.D}, Rectify: matrix{3, 3, in.R[:]}, Projection: matrix{3, 4, in.P[:]}}
 	data, err := yaml.Marshal(f)
@@ -84,16 +154,6 @@ func WriteCamera(path, name string, in *Intrinsics) error {
 type Link struct {
 	Parent, Child string
 	Transform     geometry.Transform // child to parent, metres
-}
-
-type linkFile struct {
-	Links []struct {
-		Parent   string    `yaml:"parent"`
-		Child    string    `yaml:"child"`
-		XYZ      []float64 `yaml:"xyz"`
-		RPY      []float64 `yaml:"rpy"`        // radians, fixed axes x, y, z (REP-103)
-		Rotation []float64 `yaml:"quaternion"` // x y z w
-	} `yaml:"links"`
 }
 
 // ReadExtrinsics reads links from a YAML file:
@@ -117,45 +177,106 @@ func ReadExtrinsics(path string) ([]Link, error) {
 
 // ParseExtrinsics reads the content of an extrinsics file.
 func ParseExtrinsics(data []byte) ([]Link, error) {
-	var f linkFile
-	if err := yaml.UnmarshalWithOptions(data, &f, yaml.Strict()); err != nil {
+	top, err := parse(data)
+	if err != nil {
 		return nil, err
 	}
-	if len(f.Links) == 0 {
-		return nil, fmt.Errorf("no links; expected a list \"links\" of parent, child, xyz and rpy or quaternion")
+	const expected = "expected a list \"links\" of parent, child, xyz and rpy or quaternion"
+	if top.node == nil {
+		return nil, fmt.Errorf("no links; %s", expected)
+	}
+	fields, err := top.fields("links")
+	if err != nil {
+		return nil, err
+	}
+	entries, err := fields["links"].items()
+	if err != nil {
+		return nil, err
+	}
+	if len(entries) == 0 {
+		return nil, top.fail("no links; %s", expected)
 	}
 	var out []Link
-	children := map[string]bool{}
-	for i, l := range f.Links {
-		fail := func(format string, args ...any) ([]Link, error) {
-			return nil, fmt.Errorf("link %d (%s to %s): %s", i+1, l.Parent, l.Child, fmt.Sprintf(format, args...))
+	children := map[string]int{}
+	for _, entry := range entries {
+		link, err := readLink(entry)
+		if err != nil {
+			return nil, err
 		}
-		switch {
-		case l.Parent == "" || l.Child == "" || l.Parent == l.Child:
-			return fail("parent and child must be two different frames")
-		case children[l.Child]:
-			return fail("the child has a parent already")
-		case len(l.XYZ) != 3:
-			return fail("xyz has %d numbers, expected 3 metres", len(l.XYZ))
-		case (len(l.RPY) == 3) == (len(l.Rotation) == 4):
-			return fail("expected either rpy (3 radians) or quaternion (x y z w)")
+		if line := children[link.Child]; line > 0 {
+			return nil, entry.fail("%s has a parent already, at line %d", link.Child, line)
 		}
-		children[l.Child] = true
-		t := geometry.Transform{Translation: r3.Vec{X: l.XYZ[0], Y: l.XYZ[1], Z: l.XYZ[2]}}
-		if len(l.Rotation) == 4 {
-			t.Rotation = quat.Number{Imag: l.Rotation[0], Jmag: l.Rotation[1], Kmag: l.Rotation[2], Real: l.Rotation[3]}
-			if d := math.Abs(quat.Abs(t.Rotation) - 1); !(d <= 1e-2) {
-				return fail("quaternion %v has length %.3f, expected 1 (order x y z w)", l.Rotation, quat.Abs(t.Rotation))
-			}
-		} else {
-			t.Rotation = fromRPY(l.RPY[0], l.RPY[1], l.RPY[2])
-		}
-		if !t.Finite() {
-			return fail("a number is not finite")
-		}
-		out = append(out, Link{l.Parent, l.Child, t.Normalized()})
+		children[link.Child] = entry.line
+		out = append(out, link)
 	}
 	return out, nil
+}
+
+func readLink(entry value) (Link, error) {
+	fields, err := entry.fields("parent", "child", "xyz", "rpy", "quaternion")
+	if err != nil {
+		return Link{}, err
+	}
+	var link Link
+	for _, s := range []struct {
+		name string
+		to   *string
+	}{{"parent", &link.Parent}, {"child", &link.Child}} {
+		if f, ok := fields[s.name]; ok {
+			if *s.to, err = f.text(); err != nil {
+				return Link{}, err
+			}
+		}
+	}
+	if link.Parent == "" || link.Child == "" || link.Parent == link.Child {
+		return Link{}, entry.fail("parent is %q and child is %q, expected two different frames", link.Parent, link.Child)
+	}
+	list := func(name string, want int, unit string) ([]float64, error) {
+		f, ok := fields[name]
+		if !ok {
+			return nil, entry.fail("%s to %s: %s is missing, expected %d %s", link.Parent, link.Child, name, want, unit)
+		}
+		numbers, err := f.numbers()
+		if err != nil {
+			return nil, err
+		}
+		if len(numbers) != want {
+			return nil, f.fail("%s has %d numbers, expected %d %s", name, len(numbers), want, unit)
+		}
+		for i, n := range numbers {
+			if math.IsNaN(n) || math.IsInf(n, 0) {
+				return nil, f.fail("%s[%d] is %v, expected a finite number", name, i, n)
+			}
+		}
+		return numbers, nil
+	}
+	xyz, err := list("xyz", 3, "metres")
+	if err != nil {
+		return Link{}, err
+	}
+	link.Transform.Translation = r3.Vec{X: xyz[0], Y: xyz[1], Z: xyz[2]}
+	_, angles := fields["rpy"]
+	if _, both := fields["quaternion"]; angles == both {
+		return Link{}, entry.fail("%s to %s: expected either rpy (3 radians) or quaternion (x y z w)", link.Parent, link.Child)
+	}
+	if angles {
+		rpy, err := list("rpy", 3, "radians")
+		if err != nil {
+			return Link{}, err
+		}
+		link.Transform.Rotation = fromRPY(rpy[0], rpy[1], rpy[2])
+	} else {
+		q, err := list("quaternion", 4, "numbers (x y z w)")
+		if err != nil {
+			return Link{}, err
+		}
+		link.Transform.Rotation = quat.Number{Imag: q[0], Jmag: q[1], Kmag: q[2], Real: q[3]}
+		if length := quat.Abs(link.Transform.Rotation); math.Abs(length-1) > 1e-2 {
+			return Link{}, fields["quaternion"].fail("quaternion %v has length %.3f, expected 1 (order x y z w)", q, length)
+		}
+	}
+	link.Transform = link.Transform.Normalized()
+	return link, nil
 }
 
 // fromRPY turns about the fixed axes x, then y, then z.

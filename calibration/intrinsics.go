@@ -67,6 +67,9 @@ func (in *Intrinsics) Validate() error {
 	case k[0] > 50*float64(in.Width) || k[4] > 50*float64(in.Height):
 		return fmt.Errorf("focal lengths %g and %g do not fit a picture of %d×%d", k[0], k[4], in.Width, in.Height)
 	}
+	if err := in.checkRectification(); err != nil {
+		return err
+	}
 	want := map[string][]int{PlumbBob: {0, 4, 5}, RationalPolynomial: {8, 12, 14}, Equidistant: {4}, "": {0}, "none": {0}, "pinhole": {0}}
 	lengths, known := want[in.Model]
 	if !known {
@@ -85,7 +88,51 @@ func (in *Intrinsics) Validate() error {
 			return nil
 		}
 	}
+	if in.Model == "" {
+		return fmt.Errorf("distortion_model is empty although D has %d numbers that are not all 0; name the model", len(in.D))
+	}
 	return fmt.Errorf("D has %d numbers, %s has %v", len(in.D), in.Model, lengths)
+}
+
+// checkRectification refuses an R or P with which a rectified picture would be black or its K not a number.
+func (in *Intrinsics) checkRectification() error {
+	for i, v := range in.R {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return fmt.Errorf("R[%d] is %v, expected a finite number", i, v)
+		}
+	}
+	for i, v := range in.P {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return fmt.Errorf("P[%d] is %v, expected a finite number", i, v)
+		}
+	}
+	if r := in.R; r != [9]float64{} {
+		const tolerance = 1e-2 // calibration files carry few digits
+		for i := range 3 {
+			for j := i; j < 3; j++ {
+				want := 0.0
+				if i == j {
+					want = 1
+				}
+				if d := r[3*i]*r[3*j] + r[3*i+1]*r[3*j+1] + r[3*i+2]*r[3*j+2]; math.Abs(d-want) > tolerance {
+					return fmt.Errorf("R is %v, expected a rotation (rows %d and %d have product %.4g, not %g) or all 0", r, i, j, d, want)
+				}
+			}
+		}
+		if det := r[0]*(r[4]*r[8]-r[5]*r[7]) - r[1]*(r[3]*r[8]-r[5]*r[6]) + r[2]*(r[3]*r[7]-r[4]*r[6]); det < 0 {
+			return fmt.Errorf("R is %v, which mirrors; expected a rotation or all 0", r)
+		}
+	}
+	p, w, h := in.P, float64(in.Width), float64(in.Height)
+	if p[0] > 0 && p[5] > 0 { // otherwise P is not given and K counts
+		switch {
+		case p[0] > 50*w || p[5] > 50*h:
+			return fmt.Errorf("focal lengths of P, %g and %g, do not fit a picture of %d×%d", p[0], p[5], in.Width, in.Height)
+		case p[2] < -w || p[2] > 2*w || p[6] < -h || p[6] > 2*h: // stereo may move it out of the picture, not far
+			return fmt.Errorf("principal point of P, (%g, %g), lies far outside the picture of %d×%d", p[2], p[6], in.Width, in.Height)
+		}
+	}
+	return nil
 }
 
 // Distorted tells whether any coefficient is not zero.

@@ -24,22 +24,23 @@ func copyOrder(r, g, b int) func([]uint8, []byte, bool) {
 
 func grey8(dst []uint8, src []byte, _ bool) { dst[0], dst[1], dst[2] = src[0], src[0], src[0] }
 
-// grey16 keeps the high byte, as cv_bridge does when it scales 16 bits to 8.
-func grey16(dst []uint8, src []byte, big bool) {
-	v := src[1]
+// sample16 is a 16 bit sample in 8 bits, scaled by 255/65535 and rounded as cv_bridge does.
+func sample16(src []byte, big bool) uint8 {
+	v := uint32(src[1])<<8 | uint32(src[0])
 	if big {
-		v = src[0]
+		v = uint32(src[0])<<8 | uint32(src[1])
 	}
+	return uint8((v + 128) / 257)
+}
+
+func grey16(dst []uint8, src []byte, big bool) {
+	v := sample16(src, big)
 	dst[0], dst[1], dst[2] = v, v, v
 }
 
-func high16(r, g, b int) func([]uint8, []byte, bool) {
+func scaled16(r, g, b int) func([]uint8, []byte, bool) {
 	return func(dst []uint8, src []byte, big bool) {
-		at := 1
-		if big {
-			at = 0
-		}
-		dst[0], dst[1], dst[2] = src[2*r+at], src[2*g+at], src[2*b+at]
+		dst[0], dst[1], dst[2] = sample16(src[2*r:], big), sample16(src[2*g:], big), sample16(src[2*b:], big)
 	}
 }
 
@@ -48,13 +49,12 @@ var layouts = map[string]layout{
 	"rgb8": {3, copyOrder(0, 1, 2)}, "bgr8": {3, copyOrder(2, 1, 0)}, "rgba8": {4, copyOrder(0, 1, 2)}, "bgra8": {4, copyOrder(2, 1, 0)},
 	"8UC3": {3, copyOrder(2, 1, 0)}, "8UC4": {4, copyOrder(2, 1, 0)}, // OpenCV's order
 	"mono8": {1, grey8}, "8UC1": {1, grey8}, "mono16": {2, grey16}, "16UC1": {2, grey16},
-	"rgb16": {6, high16(0, 1, 2)}, "bgr16": {6, high16(2, 1, 0)}, "rgba16": {8, high16(0, 1, 2)}, "bgra16": {8, high16(2, 1, 0)},
+	"rgb16": {6, scaled16(0, 1, 2)}, "bgr16": {6, scaled16(2, 1, 0)}, "rgba16": {8, scaled16(0, 1, 2)}, "bgra16": {8, scaled16(2, 1, 0)},
 }
 
 // Decode reads a raw image. Row padding and endianness are honoured; the error names the field that does not fit.
 func Decode(m *msgs.Image) (*RGB, error) {
-	out, err := NewRGB(int(m.Width), int(m.Height))
-	if err != nil {
+	if err := checkSize(int(m.Width), int(m.Height)); err != nil {
 		return nil, fmt.Errorf("image: width and height: %w", err)
 	}
 	pattern, depth, isBayer := bayer(m.Encoding)
@@ -77,15 +77,20 @@ func Decode(m *msgs.Image) (*RGB, error) {
 	if need := int64(m.Step)*int64(m.Height-1) + int64(row); int64(len(m.Data)) < need {
 		return nil, fmt.Errorf("image: data has %d bytes, %d rows of step %d need %d", len(m.Data), m.Height, m.Step, need)
 	}
+	if isYUV && m.Width%2 != 0 {
+		return nil, fmt.Errorf("image: width is %d, %s needs an even one", m.Width, m.Encoding)
+	}
+	// Only now: a short message may claim any size.
+	out, err := NewRGB(int(m.Width), int(m.Height))
+	if err != nil {
+		return nil, fmt.Errorf("image: %w", err)
+	}
 	line := func(y int) []byte { return m.Data[y*int(m.Step):][:row] }
 	big := m.IsBigendian != 0
 	switch {
 	case isBayer:
 		demosaic(out, pattern, depth, big, line)
 	case isYUV:
-		if m.Width%2 != 0 {
-			return nil, fmt.Errorf("image: width is %d, %s needs an even one", m.Width, m.Encoding)
-		}
 		for y := range out.Height {
 			fromYUV422(out.Pix[3*y*out.Width:], line(y), uFirst)
 		}
@@ -118,9 +123,19 @@ func fromYUV422(dst []uint8, src []byte, uFirst bool) {
 			u, y0, v, y1 = src[i], src[i+1], src[i+2], src[i+3]
 		}
 		at := dst[i/2*3:]
-		at[0], at[1], at[2] = yuv(int32(y0), int32(u), int32(v))
-		at[3], at[4], at[5] = yuv(int32(y1), int32(u), int32(v))
+		at[0], at[1], at[2] = videoYUV(y0, u, v)
+		at[3], at[4], at[5] = videoYUV(y1, u, v)
 	}
+}
+
+// videoYUV is BT.601 with the video range (black 16, white 235), which is what cameras send in these encodings and what
+// cv_bridge takes them for; the numbers are OpenCV's, 20 fraction bits. JPEG's own YCbCr has the full range: see yuv.
+func videoYUV(y, u, v uint8) (r, g, b uint8) {
+	const bits, half = 20, 1 << 19
+	yy := max(0, int(y)-16) * 1220542
+	cb, cr := int(u)-128, int(v)-128
+	to8 := func(x int) uint8 { return uint8(min(max((yy+half+x)>>bits, 0), 255)) }
+	return to8(1673527 * cr), to8(-852492*cr - 409993*cb), to8(2116026 * cb)
 }
 
 // bayer reads names such as bayer_rggb8: the colours of the upper left 2×2 pixels.
@@ -150,11 +165,7 @@ func demosaic(out *RGB, pattern string, depth int, big bool, line func(int) []by
 		if depth == 8 {
 			return int(line(y)[x])
 		}
-		b := line(y)[2*x:]
-		if big {
-			return int(b[0])
-		}
-		return int(b[1])
+		return int(sample16(line(y)[2*x:], big))
 	}
 	channel := func(x, y int) int {
 		switch pattern[2*(y&1)+x&1] {
@@ -209,14 +220,31 @@ func DecodeBytes(data []byte) (*RGB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%d bytes are neither JPEG nor PNG: %w", len(data), err)
 	}
-	if c.Width < 1 || c.Height < 1 || c.Width*c.Height > MaxPixels {
-		return nil, fmt.Errorf("%s of %d×%d pixels, expected 1×1 to %d pixels in all", format, c.Width, c.Height, MaxPixels)
+	if err := checkSize(c.Width, c.Height); err != nil {
+		return nil, fmt.Errorf("%s: %w", format, err)
+	}
+	if least := leastBytes(data, format, c.Width, c.Height); len(data) < least {
+		return nil, fmt.Errorf("%s claims %d×%d pixels, which need at least %d bytes; found %d", format, c.Width, c.Height, least, len(data))
 	}
 	img, _, err := image.Decode(bytes.NewReader(data))
 	if err != nil {
 		return nil, fmt.Errorf("decode %s: %w", format, err)
 	}
 	return FromImage(img)
+}
+
+// leastBytes is what the best compression leaves of a picture. The decoders allocate by the header alone, so a file below it
+// must be refused before.
+func leastBytes(data []byte, format string, width, height int) int {
+	switch {
+	case format == "png" && len(data) > 25:
+		// IHDR: bit depth at 24, colour type at 25. Deflate never does better than 1032 to 1.
+		channels := map[byte]int{0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[data[25]]
+		return (width*channels*int(data[24]) + 7) / 8 * height / 1032
+	case format == "jpeg":
+		return width * height / 1024 // a block of 64 pixels takes a bit at least: 512 to 1, and a margin
+	}
+	return 0
 }
 
 // Depth reads a depth image in metres: 16UC1 in millimetres or 32FC1 in metres (REP-118); 0 and NaN are unknown and become 0.

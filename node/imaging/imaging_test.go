@@ -81,13 +81,13 @@ func TestGoldenFrames(t *testing.T) {
 func TestEncodings(t *testing.T) {
 	le := func(v ...uint8) (out []byte) {
 		for _, b := range v {
-			out = append(out, 0, b)
+			out = append(out, b, b)
 		}
 		return out
 	}
 	be := func(v ...uint8) (out []byte) {
 		for _, b := range v {
-			out = append(out, b, 0)
+			out = append(out, b, b)
 		}
 		return out
 	}
@@ -106,9 +106,9 @@ func TestEncodings(t *testing.T) {
 		{"mono16", 0, le(200, 77), []uint8{200, 200, 200, 77, 77, 77}},
 		{"mono16", 1, be(200, 77), []uint8{200, 200, 200, 77, 77, 77}},
 		{"rgb16", 1, be(200, 30, 10, 77, 77, 77), []uint8{200, 30, 10, 77, 77, 77}},
-		{"yuv422", 0, []byte{128, 200, 128, 77}, []uint8{200, 200, 200, 77, 77, 77}},
-		{"yuv422_yuy2", 0, []byte{200, 128, 77, 128}, []uint8{200, 200, 200, 77, 77, 77}},
-		{"uyvy", 0, []byte{128, 200, 128, 77}, []uint8{200, 200, 200, 77, 77, 77}},
+		{"yuv422", 0, []byte{128, 200, 128, 77}, []uint8{214, 214, 214, 71, 71, 71}},
+		{"yuv422_yuy2", 0, []byte{200, 128, 77, 128}, []uint8{214, 214, 214, 71, 71, 71}},
+		{"uyvy", 0, []byte{128, 200, 128, 77}, []uint8{214, 214, 214, 71, 71, 71}},
 	} {
 		row := append(append([]byte(nil), tc.pixels...), 1, 2, 3)
 		m := &msgs.Image{Width: 2, Height: 2, Encoding: tc.encoding, IsBigendian: tc.big, Step: uint32(len(row)), Data: append(append([]byte(nil), row...), row[:len(tc.pixels)]...)}
@@ -133,7 +133,7 @@ func TestBayer(t *testing.T) {
 				for x := range 6 {
 					v := colours[pattern[2*(y&1)+x&1]]
 					if depth == "16" {
-						m.Data = append(m.Data, 0)
+						m.Data = append(m.Data, v)
 					}
 					m.Data = append(m.Data, v)
 				}

@@ -18,10 +18,18 @@ type RGB struct {
 // MaxPixels bounds a picture: 8K in both directions.
 const MaxPixels = 7680 * 4320
 
+// checkSize refuses empty pictures and those above MaxPixels.
+func checkSize(width, height int) error {
+	if width < 1 || height < 1 || width > MaxPixels || height > MaxPixels || width*height > MaxPixels {
+		return fmt.Errorf("picture of %d×%d pixels, expected 1×1 to %d pixels in all", width, height, MaxPixels)
+	}
+	return nil
+}
+
 // NewRGB makes a black picture.
 func NewRGB(width, height int) (*RGB, error) {
-	if width < 1 || height < 1 || width > MaxPixels || height > MaxPixels || width*height > MaxPixels {
-		return nil, fmt.Errorf("picture of %d×%d pixels, expected 1×1 to %d pixels in all", width, height, MaxPixels)
+	if err := checkSize(width, height); err != nil {
+		return nil, err
 	}
 	return &RGB{Width: width, Height: height, Pix: make([]uint8, 3*width*height)}, nil
 }

@@ -164,8 +164,8 @@ func (b *Buffer) Lookup(target, source string, stamp int64) (geometry.Transform,
 
 // LookupFixed is the advanced form: source at its stamp, seen in target at another, by way of a frame that does not move.
 func (b *Buffer) LookupFixed(target string, targetStamp int64, source string, sourceStamp int64, fixed string) (geometry.Transform, int64, error) {
-	for role, frame := range map[string]string{"target": target, "source": source, "fixed": fixed} {
-		if err := b.check(role, frame); err != nil {
+	for _, f := range [][2]string{{"target", target}, {"source", source}, {"fixed", fixed}} {
+		if err := b.check(f[0], f[1]); err != nil {
 			return geometry.Transform{}, 0, err
 		}
 	}
