@@ -21,7 +21,7 @@ type script struct {
 	limit  float64
 	height float64
 	pitch  float64
-	holds  int // item in the hand, -1
+	holds  int        // item in the hand, -1
 	last   render.Vec // what was looked at last
 }
 
