@@ -22,23 +22,21 @@ var (
 	behind  = regexp.MustCompile(`(?i)\bbehind\b|\bto the back\b`)
 	left    = regexp.MustCompile(`(?i)\b(?:to|on) (?:the|your|my) left\b`)
 	right   = regexp.MustCompile(`(?i)\b(?:to|on) (?:the|your|my) right\b`)
-	here    = regexp.MustCompile(`(?i)\b(?:right )?beside the person\b|\bright here\b`)
+	here    = regexp.MustCompile(`(?i)\b(?:right )?beside (?:the person|you)\b|\bright here\b|\bright next to (?:the person|you)\b`)
 	same    = regexp.MustCompile(`(?i)\babout the same distance|\bsimilar distance|\bequally (?:near|far)`)
 	nearer  = regexp.MustCompile(`(?i)\b(?:closer|nearer)\b`)
 	further = regexp.MustCompile(`(?i)\b(?:further|farther)\b`)
 )
 
-// Label is the short form of an answer: "front-left", "closer", "same", "unseen"; "" where the text says none of them or
-// several that differ.
+// Label is the short form of an answer, as [Label.String] writes it: "front-left", "closer", "same", "counter, back",
+// "unseen"; "" where the text says nothing of what the task asks or several things that differ.
 func (Reader) Label(task stllm.Task, _, text string) string {
-	if unseen.MatchString(text) {
-		return "unseen"
-	}
-	switch task {
-	case stllm.TaskDirection, stllm.TaskFindItem:
-		return direction(text)
-	case stllm.TaskDistance:
-		return distance(text)
+	l, err := Parse(task, text)
+	switch {
+	case err == nil:
+		return l.String()
+	case task == stllm.TaskFindItem:
+		return direction(text) // items of other sources name no furniture that this package knows how to find
 	}
 	return ""
 }
@@ -89,7 +87,9 @@ func only(found map[string]bool) string {
 var (
 	step       = regexp.MustCompile(`(?m)^\s*(?:\d+[.)]|[-*•])\s*(.+)$`)
 	sentence   = regexp.MustCompile(`[^.!?\n]+[.!?]?`)
-	verbs      = regexp.MustCompile(`(?i)^(?:then |next,? |now,? |first,? |finally,? )*(turn on|turn off|switch on|switch off|pick up|put down|put back|walk|go|move|turn|take|grab|open|close|fill|pour|wash|rinse|cut|wipe|bring|carry|put|place|look|wait|press|empty|stir|dry)\b\s*(.*)$`)
+	verbs      = regexp.MustCompile(`(?i)^(?:then |next,? |now,? |first,? |finally,? |for this,? )*(turn on|turn off|switch on|switch off|pick up|put down|put back|walk|go|move|turn|take|grab|use|sit on|reach|open|close|fill|pour|wash|rinse|cut|wipe|bring|carry|put|place|look|wait|press|empty|stir|dry)\b\s*(.*)$`)
+	clause     = regexp.MustCompile(`(?i)(?:[,:;]\s*(?:and\s+)?(?:then\s+)?|\s+and\s+(?:then\s+)?)((?:turn|switch|pick up|put|walk|go|move|take|grab|use|sit on|reach|open|close|fill|pour|wash|rinse|cut|wipe|bring|carry|place|look|wait|press|empty|stir|dry)\b)`)
+	past       = regexp.MustCompile(`(?i)^(?:so far )?you have\b|^nothing\b`)
 	directions = regexp.MustCompile(`(?i)\b(straight ahead|forward|forwards|back|backward|backwards|left|right|around|ahead)\b`)
 	targets    = regexp.MustCompile(`(?i)\b(?:to|into|in|onto|on|at|towards|from|beside|next to)\s+(?:the|a|an|your|my)\s+([a-z][a-z ]*?)(?:\s+(?:and|then|on|with)\b|[.,!?]|$)`)
 	articles   = regexp.MustCompile(`(?i)^(?:the|a|an|your|my|some)\s+`)
@@ -108,13 +108,24 @@ func (Reader) ParsePlan(text string) []msgs.PlanStep {
 	}
 	var out []msgs.PlanStep
 	for _, s := range raw {
-		s = strings.TrimSpace(s)
-		if s == "" || strings.Trim(s, " .!?") == "" {
-			continue
+		for _, c := range clauses(s) {
+			if c = strings.TrimSpace(c); strings.Trim(c, " .!?") != "" && !past.MatchString(c) {
+				out = append(out, parseStep(c))
+			}
 		}
-		out = append(out, parseStep(s))
 	}
 	return out
+}
+
+// clauses cuts a sentence where a new order begins: "turn left, walk two steps and open the fridge" has three.
+func clauses(s string) []string {
+	var out []string
+	from := 0
+	for _, m := range clause.FindAllStringSubmatchIndex(s, -1) {
+		out = append(out, s[from:m[0]])
+		from = m[2]
+	}
+	return append(out, s[from:])
 }
 
 func parseStep(text string) msgs.PlanStep {
