@@ -1,15 +1,13 @@
 package kitchen
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"strings"
 
-	"github.com/goccy/go-yaml"
+	"gonum.org/v1/gonum/num/quat"
 	"gonum.org/v1/gonum/spatial/r3"
 
 	"github.com/stllm/stllm/bags"
@@ -17,7 +15,6 @@ import (
 	"github.com/stllm/stllm/node/geometry"
 	"github.com/stllm/stllm/node/imaging"
 	"github.com/stllm/stllm/node/kitchen/render"
-	"github.com/stllm/stllm/node/scene"
 )
 
 // start is the stamp of the first picture, ns: a fixed moment, so that the same seed gives the same bytes.
@@ -56,6 +53,92 @@ func Write(k *Kitchen, path string, progress func(done, total int)) error {
 	return k.writeQuestions(base + ".questions.yaml")
 }
 
+// The camera on its carrier: camera_link lies ahead of and above base_link, tilted 14° down. base_link is whatever carries the
+// camera at a person's height; it moves freely, so that the optical frame is exactly where the picture was taken.
+const (
+	cameraAhead = 0.08
+	cameraUp    = 0.12
+	cameraTilt  = 14 * math.Pi / 180
+)
+
+// CameraLink is camera_link in base_link (x ahead, y left, z up).
+func CameraLink() geometry.Transform {
+	return geometry.Transform{Translation: r3.Vec{X: cameraAhead, Z: cameraUp}, Rotation: quat.Number{Real: math.Cos(cameraTilt / 2), Jmag: math.Sin(cameraTilt / 2)}}
+}
+
+// OpticalLink is the optical frame in camera_link: z ahead, x right, y down (REP-103).
+func OpticalLink() geometry.Transform {
+	return geometry.Transform{Rotation: quat.Number{Real: 0.5, Imag: -0.5, Jmag: 0.5, Kmag: -0.5}}
+}
+
+// Base is the true base_link in the map at a time.
+func (k *Kitchen) Base(t float64) geometry.Transform {
+	return k.Camera(t).Mul(CameraLink().Mul(OpticalLink()).Inverse()).Normalized()
+}
+
+// correction is a new map→odom from a time on.
+type correction struct{ t, x, y, yaw float64 }
+
+// corrections draws how localisation corrects odometry: every few seconds by a few centimetres.
+func (k *Kitchen) corrections(r *rand.Rand) {
+	c := correction{-1, 0.6 * (r.Float64() - 0.5), 0.6 * (r.Float64() - 0.5), 0.6 * (r.Float64() - 0.5)}
+	k.drift = []correction{c}
+	for t := 1 + 3*r.Float64(); t < 60; t += 2 + 3*r.Float64() {
+		c = correction{t, c.x + 0.03*r.NormFloat64(), c.y + 0.03*r.NormFloat64(), c.yaw + 0.012*r.NormFloat64()}
+		k.drift = append(k.drift, c)
+	}
+}
+
+// MapToOdom is odom in the map at a time. A correction is spread over 0.4 s.
+func (k *Kitchen) MapToOdom(t float64) geometry.Transform {
+	i := len(k.drift) - 1
+	for i > 0 && k.drift[i].t > t {
+		i--
+	}
+	c := k.drift[i]
+	if i > 0 {
+		f := min(1, (t-c.t)/0.4)
+		f = f * f * (3 - 2*f)
+		p := k.drift[i-1]
+		c = correction{0, p.x + f*(c.x-p.x), p.y + f*(c.y-p.y), p.yaw + f*(c.yaw-p.yaw)}
+	}
+	return planar(c.x, c.y, c.yaw)
+}
+
+// Clock of a bag: TF comes at 30 Hz, a few ms after the pictures.
+const (
+	tfRate  = 30
+	tfDelay = int64(7e6)
+)
+
+// wobble is the error of published poses: a slow walk with the given deviation, one value a TF message.
+type wobble struct {
+	r           *rand.Rand
+	trans, turn float64
+	v           [6]float64
+	begun       bool
+}
+
+func (w *wobble) next() geometry.Transform {
+	if w.trans == 0 && w.turn == 0 {
+		return geometry.Identity()
+	}
+	keep := math.Exp(-1.0 / tfRate / 0.7) // memory of 0.7 s
+	for i := range w.v {
+		if !w.begun {
+			w.v[i] = w.r.NormFloat64()
+			continue
+		}
+		w.v[i] = keep*w.v[i] + math.Sqrt(1-keep*keep)*w.r.NormFloat64()
+	}
+	w.begun = true
+	// The deviations are of the length of the shift and of the angle, not of each axis.
+	s, a := w.trans/math.Sqrt(3), w.turn*math.Pi/180/math.Sqrt(3)
+	half := r3.Vec{X: w.v[3] * a / 2, Y: w.v[4] * a / 2, Z: w.v[5] * a / 2}
+	t := geometry.Transform{Translation: r3.Vec{X: w.v[0] * s, Y: w.v[1] * s, Z: w.v[2] * s}, Rotation: quat.Number{Real: 1, Imag: half.X, Jmag: half.Y, Kmag: half.Z}}
+	return t.Normalized()
+}
+
 // record writes the messages in order of time.
 func (k *Kitchen) record(w bags.Writer, encoding msgs.Encoding, progress func(done, total int)) error {
 	o := k.Options
@@ -75,59 +158,113 @@ func (k *Kitchen) record(w bags.Writer, encoding msgs.Encoding, progress func(do
 		ids[c.topic] = id
 	}
 	put := func(topic string, at int64, m msgs.Message) error { return bags.WriteMessage(w, ids[topic], at, m) }
-	first := start - int64(100e6)
-	static := &msgs.TFMessage{Transforms: []msgs.TransformStamped{
-		stamped("base_link", "camera_link", first, CameraLink()), stamped("camera_link", opticalName, first, OpticalLink()),
-	}}
-	if err := put("/tf_static", first, static); err != nil {
-		return err
+	// The recording begins with TF, so that the first picture's moment lies within it.
+	first := start - int64(1e9)*3/tfRate + tfDelay
+	if o.MissingTF != "static" {
+		static := &msgs.TFMessage{Transforms: []msgs.TransformStamped{
+			stamped("base_link", "camera_link", first, CameraLink()), stamped("camera_link", opticalName, first, OpticalLink()),
+		}}
+		if err := put("/tf_static", first, static); err != nil {
+			return err
+		}
 	}
-	cloud, err := k.Cloud().PointCloud2(msgs.Header{Stamp: msgs.TimeFromNanos(first), FrameID: "map"})
+	points, _ := k.Cloud()
+	cloud, err := points.PointCloud2(msgs.Header{Stamp: msgs.TimeFromNanos(first), FrameID: "map"})
 	if err != nil {
 		return err
 	}
 	if err := put(MapTopic, first, cloud); err != nil {
 		return err
 	}
-	mesh := []*render.Mesh{k.mesh()}
-	var draw render.Renderer
+	last := k.Frames[len(k.Frames)-1].Stamp
+	noise := &wobble{r: rand.New(rand.NewPCG(o.Seed, 0x706f7365)), trans: o.PoseTrans, turn: o.PoseTurn}
+	grain := newGrain(o.Seed, o.ImageNoise)
+	gap := [2]float64{k.Seconds()/2 - 1, k.Seconds()/2 + 1}
 	var pic render.Picture
-	pictures := int(o.Seconds * o.Rate)
-	tick, shot := -3, 0
-	for shot < pictures || float64(tick)/30 < o.Seconds+0.1 {
-		tfAt := start + int64(tick)*1e9/30 + 7e6 // a few ms after the pictures, as odometry comes
-		imageAt := start + int64(float64(shot)*1e9/o.Rate)
-		if shot >= pictures || tfAt < imageAt {
+	tick, shot := int64(-3), 0
+	for {
+		tfAt := start + tick*1e9/tfRate + tfDelay
+		tfDone := tfAt > last+int64(1e9)*3/tfRate
+		if shot == len(k.Frames) && tfDone {
+			return nil
+		}
+		if shot == len(k.Frames) || tfAt < k.Frames[shot].Stamp {
 			t := float64(tfAt-start) / 1e9
-			drift := k.drift(t)
+			base := k.Base(t).Mul(noise.next())
+			tick++
+			if o.MissingTF == "gap" && t > gap[0] && t < gap[1] {
+				continue
+			}
+			drift := k.MapToOdom(t)
 			m := &msgs.TFMessage{Transforms: []msgs.TransformStamped{
-				stamped("map", "odom", tfAt, drift), stamped("odom", "base_link", tfAt, drift.Inverse().Mul(k.Base(t))),
+				stamped("map", "odom", tfAt, drift), stamped("odom", "base_link", tfAt, drift.Inverse().Mul(base).Normalized()),
 			}}
+			if o.MissingTF == "odom" {
+				m.Transforms = m.Transforms[1:]
+			}
 			if err := put("/tf", tfAt+1e6, m); err != nil {
 				return err
 			}
-			tick++
 			continue
 		}
-		t := float64(imageAt-start) / 1e9
-		draw.Draw(render.View{Camera: o.camera(), Pose: k.Camera(t)}, mesh, 1, &pic)
+		f := k.Frames[shot]
+		k.Picture(shot, &pic)
+		grain.spoil(shot, pic.RGB)
 		jpeg, err := (&imaging.RGB{Width: pic.Width, Height: pic.Height, Pix: pic.RGB}).JPEG(88)
 		if err != nil {
 			return err
 		}
-		header := msgs.Header{Seq: uint32(shot), Stamp: msgs.TimeFromNanos(imageAt), FrameID: opticalName}
-		if err := put(ImageTopic, imageAt+2e6, &msgs.CompressedImage{Header: header, Format: "rgb8; jpeg compressed bgr8", Data: jpeg}); err != nil {
+		header := msgs.Header{Seq: uint32(shot), Stamp: msgs.TimeFromNanos(f.Stamp), FrameID: opticalName}
+		if err := put(ImageTopic, f.Stamp+2e6, &msgs.CompressedImage{Header: header, Format: "rgb8; jpeg compressed bgr8", Data: jpeg}); err != nil {
 			return err
 		}
-		if err := put(InfoTopic, imageAt+2e6, k.info(header)); err != nil {
+		if err := put(InfoTopic, f.Stamp+2e6, k.info(header)); err != nil {
 			return err
 		}
 		shot++
 		if progress != nil {
-			progress(shot, pictures)
+			progress(shot, len(k.Frames))
 		}
 	}
-	return nil
+}
+
+// Picture renders a frame at the camera's resolution, without noise.
+func (k *Kitchen) Picture(frame int, out *render.Picture) {
+	f := k.Frames[frame]
+	k.draw.Draw(render.View{Camera: k.Options.Camera(), Pose: k.tour.Camera(f.Time)}, k.scene(f.Time, true), 1, out)
+}
+
+// grain is a camera's noise.
+type grain struct {
+	seed  uint64
+	table []int8
+}
+
+func newGrain(seed uint64, sd float64) *grain {
+	g := &grain{seed: seed}
+	if sd == 0 {
+		return g
+	}
+	r := rand.New(rand.NewPCG(seed, 0x6772))
+	g.table = make([]int8, 4096)
+	for i := range g.table {
+		g.table[i] = int8(min(127, max(-127, math.Round(sd*r.NormFloat64()))))
+	}
+	return g
+}
+
+func (g *grain) spoil(frame int, pix []uint8) {
+	if g.table == nil {
+		return
+	}
+	r := rand.NewPCG(g.seed, 0x70000000+uint64(frame))
+	for i := 0; i < len(pix); i += 5 {
+		bits := r.Uint64()
+		for j := i; j < min(i+5, len(pix)); j++ {
+			pix[j] = uint8(min(255, max(0, int(pix[j])+int(g.table[bits&4095]))))
+			bits >>= 12
+		}
+	}
 }
 
 func stamped(parent, child string, at int64, t geometry.Transform) msgs.TransformStamped {
@@ -140,145 +277,10 @@ func stamped(parent, child string, at int64, t geometry.Transform) msgs.Transfor
 	}
 }
 
-// drift is how far odometry is off: it grows, and a correction takes it back every four seconds.
-func (k *Kitchen) drift(t float64) geometry.Transform {
-	since := math.Mod(t+8, 4)
-	return planar(0.2+0.004*since, -0.1-0.003*since, 0.05+0.002*since)
-}
-
 func (k *Kitchen) info(h msgs.Header) *msgs.CameraInfo {
-	kk := k.Options.camera().K()
+	kk := k.Options.Camera().K()
 	return &msgs.CameraInfo{
 		Header: h, Width: uint32(k.Options.Width), Height: uint32(k.Options.Height), DistortionModel: "plumb_bob", D: make([]float64, 5), K: kk,
 		R: [9]float64{1, 0, 0, 0, 1, 0, 0, 0, 1}, P: [12]float64{kk[0], 0, kk[2], 0, 0, kk[4], kk[5], 0, 0, 0, 1, 0},
 	}
-}
-
-// Cloud is the map: points on every surface about 3 cm apart, with a little noise and holes.
-func (k *Kitchen) Cloud() *scene.Cloud {
-	const step = 0.03
-	r := rand.New(rand.NewPCG(k.Options.Seed, 0x6d6170))
-	c := &scene.Cloud{HasColor: true}
-	m := k.mesh()
-	for _, t := range m.Tris {
-		a, b, d := m.Verts[t.V[0]], m.Verts[t.V[1]], m.Verts[t.V[2]]
-		u, v := b.P.Sub(a.P), d.P.Sub(a.P)
-		area := u.Cross(v).Norm() / 2
-		n := float64(area) / (step * step)
-		count := int(n)
-		if r.Float64() < n-float64(count) {
-			count++
-		}
-		for range count {
-			if r.Float64() < 0.04 {
-				continue // what a scanner misses
-			}
-			s, q := float32(r.Float64()), float32(r.Float64())
-			if s+q > 1 {
-				s, q = 1-s, 1-q
-			}
-			p := a.P.Add(u.Scale(s)).Add(v.Scale(q))
-			mat := &m.Materials[t.Material]
-			tu, tv := a.U+s*(b.U-a.U)+q*(d.U-a.U), a.V+s*(b.V-a.V)+q*(d.V-a.V)
-			light := a.Light.Add(b.Light.Sub(a.Light).Scale(s)).Add(d.Light.Sub(a.Light).Scale(q))
-			rgb := render.Encode(mat.At(tu, tv, step).Mul(light))
-			for axis := range 3 {
-				c.XYZ = append(c.XYZ, float64(p[axis])+0.004*r.NormFloat64())
-			}
-			c.RGB = append(c.RGB, rgb[0], rgb[1], rgb[2])
-		}
-	}
-	return c
-}
-
-func (k *Kitchen) writeScene(path string) error {
-	type pose struct {
-		Stamp   int64       `json:"stamp_ns"`
-		Optical [16]float64 `json:"optical_in_map"`
-	}
-	var poses []pose
-	for i := range int(k.Options.Seconds * k.Options.Rate) {
-		at := start + int64(float64(i)*1e9/k.Options.Rate)
-		poses = append(poses, pose{at, k.Camera(float64(at-start) / 1e9).Matrix()})
-	}
-	data, err := json.MarshalIndent(map[string]any{"seed": k.Options.Seed, "room": []float64{k.Width, k.Depth, roomHeight}, "boxes": k.Boxes, "cameras": poses}, "", " ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, append(data, '\n'), 0o644)
-}
-
-// Question is one entry of the questions file.
-type Question struct {
-	ID     string  `yaml:"id"`
-	At     float64 `yaml:"at"`
-	Text   string  `yaml:"text"`
-	Task   string  `yaml:"task,omitempty"`
-	Answer string  `yaml:"answer,omitempty"`
-	Label  string  `yaml:"label,omitempty"`
-	Group  string  `yaml:"group,omitempty"`
-}
-
-// Thresholds of direction labels, metres: two thirds of REA's 1.5 and 1.0, whose unit is not the metre.
-const (
-	mainDistance = 1.0
-	sideDistance = 0.7
-)
-
-// Direction is the label of a place as seen from a camera: ahead, behind, left, right and their pairs.
-func Direction(camera geometry.Transform, x, y float64) string {
-	local := camera.Inverse().Apply(r3.Vec{X: x, Y: y, Z: camera.Translation.Z})
-	// The ground plane's own axes: the camera looks down a little, which must not shorten what lies ahead.
-	ahead := camera.Rotate(r3.Vec{Z: 1})
-	ahead.Z = 0
-	ahead = r3.Unit(ahead)
-	to := r3.Vec{X: x - camera.Translation.X, Y: y - camera.Translation.Y}
-	side, front := local.X, r3.Dot(ahead, to)
-	depth, across := "front", "right"
-	if front < 0 {
-		depth = "back"
-	}
-	if side < 0 {
-		across = "left"
-	}
-	far, wide := math.Abs(front), math.Abs(side)
-	switch {
-	case far <= mainDistance && wide <= mainDistance:
-		return "here"
-	case far > mainDistance && wide > sideDistance || wide > mainDistance && far > sideDistance:
-		return depth + "-" + across
-	case far >= wide:
-		return depth
-	}
-	return across
-}
-
-// phrase writes a direction as an answer has it.
-func phrase(name, direction string) string {
-	switch direction {
-	case "here":
-		return "The " + name + " is right beside the person."
-	case "front":
-		return "The " + name + " is in front of the person."
-	case "back":
-		return "The " + name + " is behind the person."
-	}
-	return "The " + name + " is to the " + direction + " of the person."
-}
-
-func (k *Kitchen) writeQuestions(path string) error {
-	var qs []Question
-	r := rand.New(rand.NewPCG(k.Options.Seed, 0x71))
-	for i, b := range r.Perm(len(k.Boxes))[:min(3, len(k.Boxes))] {
-		at := math.Round(k.Options.Seconds*(0.5+0.24*float64(i))*10) / 10
-		box := k.Boxes[b]
-		label := Direction(k.Camera(at), box.X, box.Y)
-		qs = append(qs, Question{ID: fmt.Sprintf("q%d", i+1), At: at, Task: "relative_direction", Group: "now", Label: label,
-			Text: fmt.Sprintf("In which direction is the %s from where I stand now?", box.Name), Answer: phrase(box.Name, label)})
-	}
-	data, err := yaml.Marshal(qs)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, data, 0o644)
 }

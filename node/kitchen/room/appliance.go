@@ -98,8 +98,11 @@ func buildIsland(k *kit, t *Thing) {
 
 func buildSink(k *kit, t *Thing) {
 	w, d := t.W/2, t.D/2
-	k.base(t, k.style.front)
+	k.box(k.style.plinth, -w, -d+0.06, 0, w, d, plinthHigh)
+	k.box(k.style.front, -w, -d+panel, plinthHigh, w, d, t.H-0.17) // below the bowl; fronts and neighbours hide the rest
 	k.fronts(t, plinthHigh, t.H-slab, 2, 1, false)
+	k.box(k.style.front, -w, -d+panel, t.H-0.17, -w+0.02, d, t.H-slab)
+	k.box(k.style.front, w-0.02, -d+panel, t.H-0.17, w, d, t.H-slab)
 	// The worktop leaves a bowl open: four strips and a sunken steel bowl.
 	bx0, bx1, by0, by1 := -w*0.62, w*0.62, -d+0.09, d-0.16
 	if t.variant%2 == 0 {

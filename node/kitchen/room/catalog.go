@@ -19,7 +19,7 @@ func catalog() map[string]kind {
 	return map[string]kind{
 		"counter":         {f{0.4, 1.2}, deep, base, buildCounter, nil, whole(0.05), nil},
 		"corner":          {deep, deep, base, buildCorner, nil, whole(0.05), nil},
-		"sink":            {f{0.8, 1.2}, deep, base, buildSink, nil, nil, nil},
+		"sink":            {f{0.8, 1.2}, deep, base, buildSink, nil, nil, sinkSolids},
 		"hob":             {f{0.58, 0.8}, deep, base, buildHob, nil, hobTop, nil},
 		"oven":            {f{0.58, 0.62}, deep, base, buildOven, doorsOven, ovenTop, nil},
 		"dishwasher":      {f{0.58, 0.62}, deep, base, buildDishwasher, doorsDishwasher, whole(0.05), nil},
@@ -99,6 +99,11 @@ func shelfSolids(t *Thing) []box {
 		out = append(out, box{v3(-t.W/2, -t.D/2, z-0.02), v3(t.W/2, t.D/2, z)})
 	}
 	return out
+}
+
+// sinkSolids leave the bowl open.
+func sinkSolids(t *Thing) []box {
+	return []box{{v3(-t.W/2, -t.D/2, 0), v3(t.W/2, t.D/2, t.H-0.165)}}
 }
 
 func slabTop(t *Thing) []box {

@@ -158,3 +158,17 @@ func (r *Room) light(p, n render.Vec, nearby []*box, occ []box) render.Vec {
 func (r *Room) nearWall(p render.Vec) bool {
 	return p[0] < reach || p[1] < reach || p[0] > r.W-reach || p[1] > r.D-reach || p[2] < reach || p[2] > r.H-reach
 }
+
+// Buried tells whether a point lies inside furniture or outside the room, where no camera can look.
+func (r *Room) Buried(p render.Vec) bool {
+	if p[0] < 0 || p[1] < 0 || p[2] < 0 || p[0] > r.W || p[1] > r.D || p[2] > r.H {
+		return true
+	}
+	for i := range r.occ {
+		b := &r.occ[i]
+		if p[0] > b.lo[0] && p[0] < b.hi[0] && p[1] > b.lo[1] && p[1] < b.hi[1] && p[2] > b.lo[2] && p[2] < b.hi[2] {
+			return true
+		}
+	}
+	return false
+}

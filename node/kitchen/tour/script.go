@@ -241,7 +241,7 @@ func (s *script) play(o Options) {
 	for misses := 0; s.now < o.Duration-1.2 && misses < 60; {
 		save := s.save()
 		done := false
-		if o.Quiet || s.r.Float64() < 0.42 {
+		if o.Quiet || s.r.Float64() < 0.32 {
 			done = s.glimpse()
 		} else {
 			done = s.act()
