@@ -256,8 +256,16 @@ func (k *Kitchen) film() {
 func (k *Kitchen) world() *quiz.World {
 	w := &quiz.World{Duration: k.tour.Duration, Camera: k.Camera, Kinds: room.ItemKinds()}
 	have := map[string]bool{}
-	for _, b := range k.Boxes {
-		w.Things = append(w.Things, quiz.Thing{Category: b.Name, Place: b.Center()})
+	for i, b := range k.Boxes {
+		th := k.room.Things[i]
+		t := quiz.Thing{Category: b.Name, Place: b.Center(), Opens: len(th.Doors) > 0, Holds: len(th.Surfaces) > 0}
+		switch {
+		case th.Tap != nil:
+			t.Switch = "tap"
+		case th.Ring != nil:
+			t.Switch = "hob"
+		}
+		w.Things = append(w.Things, t)
 		have[b.Name] = true
 	}
 	for _, c := range room.Categories() {

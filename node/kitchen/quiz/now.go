@@ -2,6 +2,7 @@ package quiz
 
 import (
 	"math"
+	"slices"
 
 	"gonum.org/v1/gonum/spatial/r3"
 
@@ -198,12 +199,24 @@ func (a *asker) route(at float64) []candidate {
 // absent asks about furniture that the room does not have.
 func (a *asker) absent(at float64) []candidate {
 	var out []candidate
+	none := label.Label{Unseen: true}
 	for _, name := range a.w.Absent {
-		task, forms := stllm.TaskDirection, askDirection
-		if a.r.IntN(2) == 0 {
-			task, forms = stllm.TaskPlanning, askRoute
+		q := Question{At: at, Moment: at, Group: Now, About: name, Label: none}
+		switch a.r.IntN(3) {
+		case 0:
+			q.Task, q.Text = stllm.TaskDirection, a.word(askDirection, name)
+		case 1:
+			q.Task, q.Text = stllm.TaskPlanning, a.word(askRoute, name)
+		default:
+			q.Task, q.Group, q.Text = stllm.TaskDistance, Video, a.word(askTrend, name)
 		}
-		out = append(out, candidate{q: Question{At: at, Moment: at, Task: task, Group: Now, About: name, Text: a.word(forms, name), Label: label.Label{Unseen: true}}})
+		out = append(out, candidate{q: q})
+	}
+	for _, n := range needs {
+		if slices.ContainsFunc(n.use, func(u string) bool { return a.named[u] > 0 }) || a.r.IntN(2) == 0 {
+			continue
+		}
+		out = append(out, candidate{q: Question{At: at, Moment: at, Task: stllm.TaskAffordance, Group: Now, About: n.use[0], Text: a.word(askAffordance, n.text), Label: none}})
 	}
 	return out
 }

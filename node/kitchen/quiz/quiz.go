@@ -41,6 +41,9 @@ type World struct {
 type Thing struct {
 	Category string
 	Place    r3.Vec
+	Opens    bool   // has a door
+	Switch   string // what one turns on at it ("tap", "hob"), empty for nothing
+	Holds    bool   // small items can lie on it
 }
 
 // Item is a small thing with the stretches of time it lay somewhere (Thing −1: carried) and how much of each picture it
@@ -211,7 +214,10 @@ func Make(w *World, r *rand.Rand, o Options) ([]Question, error) {
 	for misses := 0; len(out) < o.Count && misses < 4*len(kinds); turn++ {
 		kind := kinds[turn%len(kinds)]
 		if r.Float64() < o.Abstention {
-			kind = []string{"absent", "unseen"}[r.IntN(2)]
+			// As many of each task's questions: items are one task of several.
+			if kind = "absent"; r.Float64() < 0.3 {
+				kind = "unseen"
+			}
 		}
 		q, ok := a.choose(kind, pool[kind])
 		if !ok {
@@ -274,8 +280,11 @@ func (a *asker) choose(kind string, from []candidate) (Question, bool) {
 		return Question{}, false
 	}
 	l := labels[a.r.IntN(len(labels))]
-	// "About the same" is a rare answer.
-	if l == "same" && len(labels) > 1 && a.r.Float64() < 0.6 {
+	// "About the same" is a rare answer, also where there is no other.
+	if l == "same" && a.r.Float64() < 0.6 {
+		if len(labels) == 1 {
+			return Question{}, false
+		}
 		for l == "same" {
 			l = labels[a.r.IntN(len(labels))]
 		}

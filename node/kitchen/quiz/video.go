@@ -3,6 +3,7 @@ package quiz
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"gonum.org/v1/gonum/spatial/r3"
@@ -55,9 +56,9 @@ func (a *asker) spacing(at float64) float64 {
 func (a *asker) find(at float64) []candidate {
 	var out []candidate
 	th := a.o.Thresholds
-	for _, it := range a.w.Items {
+	for j, it := range a.w.Items {
 		s := it.at(at)
-		if s.Thing < 0 {
+		if s.Thing < 0 || a.busy(j, at) {
 			continue
 		}
 		// Seen where it lies now, for so long that one of few pictures must show it.
@@ -73,6 +74,11 @@ func (a *asker) find(at float64) []candidate {
 			Evidence: span, Text: a.word(askFind, it.Kind), Label: label.Label{Object: a.w.Things[s.Thing].Category, Direction: th.Direction(x, z)}}})
 	}
 	return out
+}
+
+// busy tells whether a hand is just at an item.
+func (a *asker) busy(item int, at float64) bool {
+	return slices.ContainsFunc(a.w.Events, func(e Event) bool { return e.Item == item && e.Start <= at && at <= e.Stop })
 }
 
 func (it Item) at(t float64) Stay {
@@ -285,6 +291,52 @@ var askNext = []string{
 	"Steps of the task: %s. What was done last, what comes next and how do I get there?",
 }
 
+// planned is a step that may come next, and where it is done.
+type planned struct {
+	step  msgs.PlanStep
+	thing int
+	place r3.Vec
+}
+
+// ahead are steps that were not done yet, worded as what was done: nothing but the video tells them apart.
+func (a *asker) ahead(at float64) []planned {
+	var out []planned
+	handled := map[int]bool{}
+	for _, e := range a.w.Events {
+		if e.Item < 0 && e.Start < at {
+			handled[e.Thing] = true
+		}
+	}
+	var surfaces []int
+	a.single(func(i int, t Thing) {
+		switch {
+		case t.Opens && !handled[i]:
+			out = append(out, planned{msgs.PlanStep{Verb: "open", Object: t.Category}, i, t.Place})
+		case t.Switch != "" && !handled[i]:
+			out = append(out, planned{msgs.PlanStep{Verb: "turn on", Object: t.Switch}, i, t.Place})
+		case t.Holds:
+			surfaces = append(surfaces, i)
+		}
+	})
+	for j, it := range a.w.Items {
+		s := it.at(at)
+		moved := slices.ContainsFunc(a.w.Events, func(e Event) bool { return e.Item == j && e.Start < at })
+		if s.Thing < 0 || moved || a.busy(j, at) || a.named[a.w.Things[s.Thing].Category] != 1 {
+			continue
+		}
+		if long, _ := a.shown(it, a.window(at)[0], at); long < 1.1*a.spacing(at)+0.3 {
+			continue
+		}
+		out = append(out, planned{msgs.PlanStep{Verb: "take", Object: it.Kind, Target: a.w.Things[s.Thing].Category}, s.Thing, a.w.Things[s.Thing].Place})
+		if len(surfaces) > 0 {
+			if i := surfaces[a.r.IntN(len(surfaces))]; i != s.Thing {
+				out = append(out, planned{msgs.PlanStep{Verb: "put", Object: it.Kind, Target: a.w.Things[i].Category}, i, a.w.Things[i].Place})
+			}
+		}
+	}
+	return out
+}
+
 // next lists steps of a task of which the first ones were done, and asks for the one after.
 func (a *asker) next(at float64) []candidate {
 	var out []candidate
@@ -294,35 +346,26 @@ func (a *asker) next(at float64) []candidate {
 			done = append(done, e)
 		}
 	}
-	var future []int
-	a.single(func(i int, t Thing) {
-		v := deed(t.Category)
-		if v == "reach" {
-			return
-		}
-		for _, e := range a.w.Events {
-			if e.Thing == i && e.Item < 0 && e.Start < at {
-				return
-			}
-		}
-		future = append(future, i)
-	})
+	future := a.ahead(at)
 	for k := 1; k <= min(4, len(done)); k++ {
-		for range 3 {
-			more := 1 + a.r.IntN(3)
+		for range 4 {
+			more := 1 + a.r.IntN(4)
 			if len(future) < more {
 				continue
 			}
 			a.r.Shuffle(len(future), func(i, j int) { future[i], future[j] = future[j], future[i] })
+			if !orderly(future[:more]) {
+				continue
+			}
 			var list []string
 			for _, e := range done[len(done)-k:] {
 				list = append(list, label.Narrate(e.Step()))
 			}
-			for _, i := range future[:more] {
-				list = append(list, label.Narrate(msgs.PlanStep{Verb: deed(a.w.Things[i].Category), Object: a.w.Things[i].Category}))
+			for _, p := range future[:more] {
+				list = append(list, label.Narrate(p.step))
 			}
-			t := a.w.Things[future[0]]
-			x, z := a.ego(at, t.Place)
+			first := future[0]
+			x, z := a.ego(at, first.place)
 			if !a.firm(x, z, func(x, z float64) string { return label.Label{Steps: a.o.Thresholds.way(x, z)}.String() }) {
 				continue
 			}
@@ -330,12 +373,27 @@ func (a *asker) next(at float64) []candidate {
 			step := last.Step()
 			way := a.o.Thresholds.way(x, z)
 			shape := label.Label{Steps: way}.String()
-			way[len(way)-1].Target = t.Category
-			steps := append([]msgs.PlanStep{{Verb: deed(t.Category), Object: t.Category}}, way...)
-			out = append(out, candidate{cell: fmt.Sprint(k, " ", shape), q: Question{At: at, Moment: at, Task: stllm.TaskPlanning, Group: Video, About: t.Category,
-				Targets: []r3.Vec{t.Place}, Evidence: [2]float64{last.Start, last.Stop},
+			way[len(way)-1].Target = a.w.Things[first.thing].Category
+			steps := append([]msgs.PlanStep{first.step}, way...)
+			out = append(out, candidate{cell: fmt.Sprint(k, " ", shape), q: Question{At: at, Moment: at, Task: stllm.TaskPlanning, Group: Video, About: a.w.Things[first.thing].Category,
+				Targets: []r3.Vec{first.place}, Evidence: [2]float64{last.Start, last.Stop},
 				Text: a.word(askNext, strings.Join(list, ", ")), Label: label.Label{Done: &step, Steps: steps}}})
 		}
 	}
 	return out
+}
+
+// orderly tells whether every item is put down after it is taken, where both are planned.
+func orderly(list []planned) bool {
+	for i, p := range list {
+		if p.step.Verb != "put" {
+			continue
+		}
+		for _, q := range list[i+1:] {
+			if q.step.Object == p.step.Object {
+				return false
+			}
+		}
+	}
+	return true
 }
