@@ -65,7 +65,7 @@ func (k *Kitchen) Cloud() (*scene.Cloud, []uint8) {
 		t := &m.Tris[i]
 		a, b, d := &m.Verts[t.V[0]], &m.Verts[t.V[1]], &m.Verts[t.V[2]]
 		u, v := b.P.Sub(a.P), d.P.Sub(a.P)
-		n := float64(u.Cross(v).Norm()) / 2 / (edge * edge) * 1.6
+		n := float64(u.Cross(v).Norm()) / 2 / (edge * edge) * 2.2
 		count := int(n)
 		if r.Float64() < n-float64(count) {
 			count++

@@ -443,8 +443,9 @@ func (s *script) putDown() bool {
 // smooth turns wishes into poses: the eyes follow with a limited rate, the head bobs while walking.
 func (s *script) smooth() {
 	const (
-		omega   = 7.0 // 1/s, critically damped
-		maxRate = 2.4 // rad/s
+		omega   = 6.0  // 1/s, critically damped
+		maxRate = 2.2  // rad/s
+		maxPull = 12.0 // rad/s²: what a head does; TF at 30 Hz then interpolates to a tenth of a degree
 	)
 	yaw, pitch := s.want[0].yaw, s.want[0].pitch
 	var vy, vp, gait float64
@@ -453,10 +454,10 @@ func (s *script) smooth() {
 	for i, w := range s.want {
 		const dt = 1.0 / Rate
 		dy := math.Remainder(w.yaw-yaw, 2*math.Pi)
-		vy += (omega*omega*dy - 2*omega*vy) * dt
+		vy += min(maxPull, max(-maxPull, omega*omega*dy-2*omega*vy)) * dt
 		vy = min(maxRate, max(-maxRate, vy))
 		yaw += vy * dt
-		vp += (omega*omega*(w.pitch-pitch) - 2*omega*vp) * dt
+		vp += min(maxPull, max(-maxPull, omega*omega*(w.pitch-pitch)-2*omega*vp)) * dt
 		pitch += vp * dt
 		target := 0.0
 		if w.walk {
