@@ -70,8 +70,12 @@ func (a *asker) find(at float64) []candidate {
 		if !a.firm(x, z, th.Direction) {
 			continue
 		}
-		out = append(out, candidate{q: Question{At: at, Moment: at, Task: stllm.TaskFindItem, Group: Video, About: it.Kind, Targets: []r3.Vec{s.Place},
-			Evidence: span, Text: a.word(askFind, it.Kind), Label: label.Label{Object: a.w.Things[s.Thing].Category, Direction: th.Direction(x, z)}}})
+		c := candidate{q: Question{At: at, Moment: at, Task: stllm.TaskFindItem, Group: Video, About: it.Kind, Targets: []r3.Vec{s.Place},
+			Evidence: span, Text: a.word(askFind, it.Kind), Label: label.Label{Object: a.w.Things[s.Thing].Category, Direction: th.Direction(x, z)}}}
+		out = append(out, c)
+		if s.From > 0 {
+			out = append(out, c, c, c) // what was moved is asked for more often
+		}
 	}
 	return out
 }

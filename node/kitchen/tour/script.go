@@ -185,7 +185,7 @@ func (s *script) walk(to point, goal render.Vec) bool {
 	for i := 1; i < len(way); i++ {
 		length += way[i-1].to(way[i])
 	}
-	speed := 0.55 + 0.4*s.r.Float64()
+	speed := 0.65 + 0.45*s.r.Float64()
 	n := int(max(0.3, length/speed+0.3) * Rate)
 	mode := s.r.IntN(5)
 	back := s.last
@@ -226,7 +226,7 @@ func along(way []point, d float64) (point, float64) {
 }
 
 // settled waits until the eyes have arrived.
-func (s *script) settled(at render.Vec) { s.gaze(at, 0.75+0.35*s.r.Float64()) }
+func (s *script) settled(at render.Vec) { s.gaze(at, 0.6+0.3*s.r.Float64()) }
 
 func (s *script) event(e Event, at render.Vec, seconds float64) {
 	e.Start = s.now
@@ -307,7 +307,7 @@ func (s *script) glimpse() bool {
 			}
 		}
 	}
-	s.gaze(at, 1.1+0.9*s.r.Float64())
+	s.gaze(at, 1.0+0.7*s.r.Float64())
 	return true
 }
 
@@ -317,7 +317,7 @@ func (s *script) act() bool {
 	if s.holds >= 0 {
 		return s.putDown()
 	}
-	if s.r.Float64() < 0.45 && len(s.t.Items) > 0 {
+	if s.r.Float64() < 0.5 && len(s.t.Items) > 0 {
 		if !s.pickUp() {
 			return false
 		}
@@ -330,6 +330,8 @@ func (s *script) act() bool {
 		i := s.r.IntN(len(rm.Things))
 		t := rm.Things[i]
 		switch {
+		case t.Pos[2] > 0.5 && s.r.Float64() < 0.6:
+			// wall cabinets are seldom out of reach and would be opened all the time
 		case len(t.Doors) > 0 && !s.done(i):
 			return s.door(i)
 		case (t.Tap != nil || t.Ring != nil) && !s.done(i):

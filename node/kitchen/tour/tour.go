@@ -237,6 +237,9 @@ func (t *Tour) Meshes(at float64, light bool) []*render.Mesh {
 		}
 	}
 	hand := func(to render.Vec) {
+		if t.Camera(at).Inverse().Apply(r3.Vec{X: float64(to[0]), Y: float64(to[1]), Z: float64(to[2])}).Z < 0.3 {
+			return // beside the head: the arm would fill the picture
+		}
 		p := t.Camera(at).Apply(r3.Vec{X: 0.26, Y: 0.42, Z: 0.12})
 		out = append(out, rm.ArmMesh(render.Vec{float32(p.X), float32(p.Y), float32(p.Z)}, to, light))
 	}
