@@ -210,11 +210,13 @@ func (r *Room) door(k *kit, t *Thing, j int, share float64) {
 	t.Doors[j].build(k)
 }
 
-// DoorMesh builds one door at a share of opening, with simple light.
-func (r *Room) DoorMesh(thing, door int, share float64) *render.Mesh {
+// DoorMesh builds one door at a share of opening. light false leaves the shading out: for id pictures.
+func (r *Room) DoorMesh(thing, door int, share float64, light bool) *render.Mesh {
 	m := &render.Mesh{Materials: r.Materials}
 	k := &kit{b: &render.Builder{Mesh: m, Object: FirstThing + int16(thing)}, style: &r.style}
 	r.door(k, r.Things[thing], door, share)
-	r.glance(m)
+	if light {
+		r.glance(m)
+	}
 	return m
 }

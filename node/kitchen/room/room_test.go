@@ -84,7 +84,7 @@ func TestDoors(t *testing.T) {
 				if a, b := closed.Sub(o).Norm(), open.Sub(o).Norm(); math.Abs(float64(a-b)) > 1e-4 {
 					t.Errorf("%s: the door changes its size when it opens", th.Category)
 				}
-				if m := rm.DoorMesh(i, j, 0.7); len(m.Tris) < 12 {
+				if m := rm.DoorMesh(i, j, 0.7, true); len(m.Tris) < 12 {
 					t.Errorf("%s: a door of %d triangles", th.Category, len(m.Tris))
 				}
 			}

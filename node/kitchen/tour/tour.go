@@ -226,7 +226,7 @@ func (t *Tour) Meshes(at float64, light bool) []*render.Mesh {
 	for i, th := range rm.Things {
 		if moving[i] {
 			for d := range th.Doors {
-				out = append(out, rm.DoorMesh(i, d, t.share(i, d, at)))
+				out = append(out, rm.DoorMesh(i, d, t.share(i, d, at), light))
 			}
 		}
 		if th.Tap != nil && t.running(i, at) {
