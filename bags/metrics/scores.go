@@ -53,6 +53,21 @@ type Scorer struct {
 	Why map[string]error
 }
 
+// Prepare reads at once what scoring these pairs, or any part of them, needs. It only saves time.
+func (s Scorer) Prepare(pairs []Pair) error {
+	if s.METEOR == nil {
+		return nil
+	}
+	var list []meteor.Pair
+	for _, p := range append(tokenise(pairs), pairs...) {
+		list = append(list, meteor.Pair(p))
+	}
+	if err := s.METEOR.Prepare(list); err != nil {
+		return fmt.Errorf("METEOR: %w", err)
+	}
+	return nil
+}
+
 // Score computes all scores of a corpus. Document frequencies and corpus counts are those of these pairs, so the scores of a
 // subset are not comparable with the whole's. A pair without references is an error.
 func (s Scorer) Score(ctx context.Context, pairs []Pair) (*Scores, error) {

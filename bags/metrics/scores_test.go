@@ -102,6 +102,9 @@ func TestGoldenScores(t *testing.T) {
 		all = append(all, pair)
 		byType[p.Type] = append(byType[p.Type], pair)
 	}
+	if err := scorer.Prepare(all); err != nil {
+		t.Fatal(err)
+	}
 	check := func(name string, pairs []metrics.Pair, want corpus) *metrics.Scores {
 		got, err := scorer.Score(t.Context(), pairs)
 		if err != nil {

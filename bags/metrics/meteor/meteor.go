@@ -81,31 +81,16 @@ type Pair struct {
 	Hypothesis string
 }
 
-// Corpus scores pairs; the paraphrase table is read once for all of them.
+// Prepare reads the paraphrases of all words of these pairs at once, so that scoring any part of them later is quick.
+func (r *Resources) Prepare(pairs []Pair) error {
+	_, vocabulary := newNormalizer(r.prefixes).all(pairs)
+	_, err := r.paraphrases(vocabulary)
+	return err
+}
+
+// Corpus scores pairs; the paraphrase table is read once for all of them, unless [Resources.Prepare] has done so.
 func (r *Resources) Corpus(pairs []Pair) (corpus float64, each []Stats, err error) {
-	n := newNormalizer(r.prefixes)
-	type split struct {
-		hyp  []string
-		refs [][]string
-	}
-	all := make([]split, len(pairs))
-	vocabulary := map[string]bool{}
-	take := func(text string) []string {
-		words := n.words(squeeze(text))
-		for _, w := range words {
-			vocabulary[w] = true
-		}
-		return words
-	}
-	for i, p := range pairs {
-		all[i].hyp = take(strings.ReplaceAll(squeeze(p.Hypothesis), "|||", ""))
-		for _, ref := range p.References {
-			// Inside a reference the separator of METEOR's line protocol starts another reference.
-			for part := range strings.SplitSeq(ref, "|||") {
-				all[i].refs = append(all[i].refs, take(part))
-			}
-		}
-	}
+	all, vocabulary := newNormalizer(r.prefixes).all(pairs)
 	para, err := r.paraphrases(vocabulary)
 	if err != nil {
 		return 0, nil, err
@@ -123,6 +108,35 @@ func (r *Resources) Corpus(pairs []Pair) (corpus float64, each []Stats, err erro
 		sum.Add(best)
 	}
 	return sum.Score(), each, nil
+}
+
+// split is a pair as words.
+type split struct {
+	hyp  []string
+	refs [][]string
+}
+
+// all splits pairs and collects their words.
+func (n *normalizer) all(pairs []Pair) ([]split, map[string]bool) {
+	out := make([]split, len(pairs))
+	vocabulary := map[string]bool{}
+	take := func(text string) []string {
+		words := n.words(squeeze(text))
+		for _, w := range words {
+			vocabulary[w] = true
+		}
+		return words
+	}
+	for i, p := range pairs {
+		out[i].hyp = take(strings.ReplaceAll(squeeze(p.Hypothesis), "|||", ""))
+		for _, ref := range p.References {
+			// Inside a reference the separator of METEOR's line protocol starts another reference.
+			for part := range strings.SplitSeq(ref, "|||") {
+				out[i].refs = append(out[i].refs, take(part))
+			}
+		}
+	}
+	return out, vocabulary
 }
 
 func squeeze(s string) string { return strings.Join(strings.Fields(s), " ") }

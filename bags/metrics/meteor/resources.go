@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/klauspost/compress/gzip"
 )
@@ -24,6 +25,10 @@ type Resources struct {
 	bases         map[string][]string // irregular form to base forms
 	prefixes      map[string]bool
 	open          func() (io.ReadCloser, error) // paraphrase-en.gz; nil when it is not there
+
+	mu       sync.Mutex
+	loaded   *paraphrases    // what was read of the table last,
+	loadedOf map[string]bool // for these words
 }
 
 const (
@@ -181,9 +186,32 @@ type paraphrases struct {
 	longest int
 }
 
-// paraphrases reads the part of the table whose words all occur in the given vocabulary: an entry with any other word cannot
-// match. That keeps a table of 272 MB to a few kilobytes.
+// paraphrases returns a part of the table that holds all entries of these words. The table takes seconds to read, so what was
+// read last is used again when it has all of them; entries of further words change nothing.
 func (r *Resources) paraphrases(vocabulary map[string]bool) (*paraphrases, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	enough := r.loaded != nil
+	for w := range vocabulary {
+		if !enough {
+			break
+		}
+		enough = r.loadedOf[w]
+	}
+	if enough {
+		return r.loaded, nil
+	}
+	p, err := r.readParaphrases(vocabulary)
+	if err != nil {
+		return nil, err
+	}
+	r.loaded, r.loadedOf = p, vocabulary
+	return p, nil
+}
+
+// readParaphrases reads the part of the table whose words all occur in the given vocabulary: an entry with any other word cannot
+// match. That keeps a table of 272 MB to a few kilobytes.
+func (r *Resources) readParaphrases(vocabulary map[string]bool) (*paraphrases, error) {
 	p := &paraphrases{of: map[string][][]string{}}
 	if r.open == nil {
 		return p, nil
