@@ -145,32 +145,57 @@ func phrases(a, b []string, para *paraphrases, found func(at, n, bAt, bN int)) {
 	}
 }
 
-// path is a partial alignment.
+// path is a partial alignment. Paths are copied for every choice, so they are kept small.
 type path struct {
-	chosen                        []*match // by reference position
-	hypUsed, refUsed              []bool
+	taken                         *taken // choices of this path, the last one first
+	hypUsed, refUsed              bits
 	weight                        int // weighted words matched, cut to whole numbers after each addition, as the reference does
 	chunks, at, lastEnd, distance int
 }
 
+// taken is a list of matches that paths share the beginning of.
+type taken struct {
+	*match
+	before *taken
+}
+
+// bits is a set of positions in a sentence.
+type bits []uint64
+
+func newBits(n int) bits { return make(bits, n/64+1) }
+
+func (b bits) set(from, n int) {
+	for i := from; i < from+n; i++ {
+		b[i/64] |= 1 << (i % 64)
+	}
+}
+
+func (b bits) has(i int) bool { return b[i/64]>>(i%64)&1 != 0 }
+
+func (b bits) any(from, n int) bool {
+	for i := from; i < from+n; i++ {
+		if b.has(i) {
+			return true
+		}
+	}
+	return false
+}
+
 func (p *path) clone() *path {
 	q := *p
-	q.chosen, q.hypUsed, q.refUsed = slices.Clone(p.chosen), slices.Clone(p.hypUsed), slices.Clone(p.refUsed)
+	n := len(p.hypUsed)
+	both := append(append(make(bits, 0, n+len(p.refUsed)), p.hypUsed...), p.refUsed...)
+	q.hypUsed, q.refUsed = both[:n:n], both[n:]
 	return &q
 }
 
 func (p *path) free(m match) bool {
-	return !slices.Contains(p.refUsed[m.ref:m.ref+m.refLen], true) && !slices.Contains(p.hypUsed[m.hyp:m.hyp+m.hypLen], true)
+	return !p.refUsed.any(m.ref, m.refLen) && !p.hypUsed.any(m.hyp, m.hypLen)
 }
 
 func (p *path) take(m *match) {
-	for i := range m.refLen {
-		p.refUsed[m.ref+i] = true
-	}
-	for i := range m.hypLen {
-		p.hypUsed[m.hyp+i] = true
-	}
-	p.chosen[m.ref] = m
+	p.refUsed.set(m.ref, m.refLen)
+	p.hypUsed.set(m.hyp, m.hypLen)
 }
 
 // pass counts a match that the path goes over. hypWeight and refWeight are cut apart.
@@ -198,7 +223,8 @@ func abs(x int) int { return max(x, -x) }
 // resolve finds the best alignment: most weighted matches, then fewest chunks, then shortest distance, by beam search over
 // the reference from left to right.
 func resolve(s *stage) []*match {
-	start := &path{chosen: make([]*match, len(s.ref)), hypUsed: make([]bool, len(s.hyp)), refUsed: make([]bool, len(s.ref)), lastEnd: -1}
+	start := &path{hypUsed: newBits(len(s.hyp)), refUsed: newBits(len(s.ref)), lastEnd: -1}
+	chosen := make([]*match, len(s.ref)) // by where they start in the reference: first those without an alternative
 	fixed := func(m match) bool {
 		for i := range m.refLen {
 			if s.refCover[m.ref+i] != 1 {
@@ -215,6 +241,7 @@ func resolve(s *stage) []*match {
 	for _, ms := range s.matches {
 		if len(ms) == 1 && fixed(ms[0]) {
 			start.take(&ms[0])
+			chosen[ms[0].ref] = &ms[0]
 		}
 	}
 	next := []*path{start}
@@ -223,29 +250,32 @@ func resolve(s *stage) []*match {
 		next = nil
 		slices.SortStableFunc(paths, better)
 		for _, p := range paths[:min(beamSize, len(paths))] {
-			next = append(next, extend(p, s, current)...)
+			next = append(next, extend(p, s, chosen, current)...)
 		}
 		if len(next) == 0 {
 			next = paths[:1]
 		}
 	}
 	slices.SortStableFunc(next, better)
-	return next[0].chosen
+	for t := next[0].taken; t != nil; t = t.before {
+		chosen[t.ref] = t.match
+	}
+	return chosen
 }
 
-// extend takes a path over one position of the reference.
-func extend(p *path, s *stage, current int) []*path {
+// extend takes a path over one position of the reference. fixed holds the matches that every path has.
+func extend(p *path, s *stage, fixed []*match, current int) []*path {
 	if current == len(s.ref) {
 		if p.lastEnd != -1 {
 			p.chunks++
 		}
 		return []*path{p}
 	}
-	if p.refUsed[current] {
+	if p.refUsed.has(current) {
 		if current < p.at {
 			return []*path{p} // inside a match
 		}
-		m := p.chosen[p.at]
+		m := fixed[p.at]
 		if m == nil {
 			return nil
 		}
@@ -261,6 +291,7 @@ func extend(p *path, s *stage, current int) []*path {
 		}
 		q := p.clone()
 		q.take(m)
+		q.taken = &taken{m, p.taken}
 		q.pass(m)
 		// The reference adds the distance to the path that is left, not to the new one; its choices depend on that.
 		p.distance += abs(m.ref - m.hyp)
