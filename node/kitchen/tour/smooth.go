@@ -1,6 +1,31 @@
 package tour
 
-import "math"
+import (
+	"math"
+	"slices"
+)
+
+// leadOut is how long the person goes on after the end of a walk, seconds. Nobody stops dead: TF on both sides of the last
+// picture must lie on one smooth motion, or what is interpolated between them is not where the picture was taken.
+const leadOut = 0.5
+
+// ending is the wishes after the walk: the steps die away, the eyes go on to where they wanted to look.
+func (s *script) ending() []wish {
+	const dt = 1.0 / Rate
+	end := s.want[len(s.want)-1]
+	var vx, vy float64
+	if n := len(s.want); n > 1 {
+		vx, vy = end.p.x-s.want[n-2].p.x, end.p.y-s.want[n-2].p.y // metres a step
+	}
+	keep := math.Exp(-dt / 0.15)
+	out := make([]wish, 0, int(leadOut*Rate))
+	for range int(leadOut * Rate) {
+		end.p.x, end.p.y = end.p.x+vx, end.p.y+vy
+		vx, vy = vx*keep, vy*keep
+		out = append(out, end)
+	}
+	return out
+}
 
 // smooth turns wishes into poses: the eyes follow with a limited rate, the head bobs while walking.
 func (s *script) smooth() {
@@ -13,7 +38,7 @@ func (s *script) smooth() {
 	var vy, vp, gait float64
 	sway := s.r.Float64() * 2 * math.Pi
 	phase := 0.0
-	for i, w := range s.want {
+	for i, w := range append(slices.Clip(s.want), s.ending()...) {
 		const dt = 1.0 / Rate
 		dy := math.Remainder(w.yaw-yaw, 2*math.Pi)
 		vy += min(maxPull, max(-maxPull, omega*omega*dy-2*omega*vy)) * dt
