@@ -1,0 +1,228 @@
+package eval
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/stllm/stllm/bags/metrics"
+	"github.com/stllm/stllm/node/stllm"
+)
+
+// Scores is scores.json. It depends on the answers alone, not on when or in what order they came.
+type Scores struct {
+	Runs map[Ablation]*RunScores `json:"runs"`
+	// Incomplete are the runs that lack answers, with the number that they have; they are not scored.
+	Incomplete map[Ablation]int `json:"incomplete,omitempty"`
+}
+
+// RunScores are the scores of one run.
+type RunScores struct {
+	// LabelAccuracy is the share of items whose answer says exactly the right label. Failed items are wrong, and so are
+	// answers that say none; items whose right answer has no label are not counted. 0 where no item has a label.
+	LabelAccuracy float64                `json:"label_accuracy"`
+	Groups        map[string]float64     `json:"groups"`
+	Tasks         map[stllm.Task]float64 `json:"tasks"`
+	Metrics       TextScores             `json:"metrics"`
+	Intervals     Intervals              `json:"intervals"` // 95 %, by bootstrap
+
+	Items     int         `json:"items"`
+	Labelled  int         `json:"labelled"` // items that label accuracy counts
+	NoLabel   int         `json:"no_label"` // of these, answers that say no label, or several
+	Failed    []Failure   `json:"failed"`
+	Confusion []Confusion `json:"confusion"`
+}
+
+// Failure names an item without an answer.
+type Failure struct {
+	ID    string `json:"id"`
+	Error string `json:"error"`
+}
+
+// TextScores are the published metrics of a run and of each task as a corpus of its own. A failed item counts as an empty
+// answer.
+type TextScores struct {
+	*metrics.Scores
+	Tasks map[stllm.Task]*metrics.Scores `json:"tasks,omitempty"`
+}
+
+// Intervals are those of the label accuracies and of the metrics that are means over items.
+type Intervals struct {
+	LabelAccuracy *metrics.Interval               `json:"label_accuracy,omitempty"`
+	Groups        map[string]metrics.Interval     `json:"groups,omitempty"`
+	Tasks         map[stllm.Task]metrics.Interval `json:"tasks,omitempty"`
+	// Metrics: cider_d, rouge_l and sensim of the raw strings. BLEU and METEOR are no means of items.
+	Metrics map[string]metrics.Interval `json:"metrics,omitempty"`
+}
+
+// Confusion is the matrix of one task.
+type Confusion struct {
+	Task stllm.Task `json:"task"`
+	metrics.Confusion
+}
+
+// Score reads the predictions of a results folder, scores the complete runs and writes scores.json.
+func Score(ctx context.Context, dir string, scorer metrics.Scorer) (*Result, error) {
+	res, err := load(dir)
+	if err != nil {
+		return nil, err
+	}
+	byRun := map[Ablation][]Prediction{}
+	var pairs []metrics.Pair
+	for _, p := range res.Predictions {
+		byRun[p.Run] = append(byRun[p.Run], p)
+		if pair, ok := p.pair(); ok {
+			pairs = append(pairs, pair)
+		}
+	}
+	if err := scorer.Prepare(pairs); err != nil {
+		return nil, fmt.Errorf("score %s: %w", dir, err)
+	}
+	res.Scores = &Scores{Runs: map[Ablation]*RunScores{}}
+	for run, list := range byRun {
+		if len(list) < res.Settings.Items {
+			if res.Scores.Incomplete == nil {
+				res.Scores.Incomplete = map[Ablation]int{}
+			}
+			res.Scores.Incomplete[run] = len(list)
+			continue
+		}
+		if res.Scores.Runs[run], err = scoreRun(ctx, list, res.Settings.Seed, scorer); err != nil {
+			return nil, fmt.Errorf("score run %s of %s: %w", run, dir, err)
+		}
+	}
+	return res, writeJSON(filepath.Join(dir, ScoresFile), res.Scores)
+}
+
+// load reads a results folder without scoring it.
+func load(dir string) (*Result, error) {
+	set, err := readSettings(filepath.Join(dir, RunFile))
+	if err != nil {
+		return nil, err
+	}
+	all, _, err := ReadPredictions(filepath.Join(dir, PredictionsFile))
+	if err != nil {
+		return nil, err
+	}
+	order := Ablations()
+	slices.SortStableFunc(all, func(a, b Prediction) int {
+		return cmp.Or(slices.Index(order, a.Run)-slices.Index(order, b.Run), a.Index-b.Index)
+	})
+	return &Result{Settings: *set, Predictions: all}, nil
+}
+
+// pair is the item for text metrics; false where there is no reference.
+func (p *Prediction) pair() (metrics.Pair, bool) {
+	return metrics.Pair{References: []string{p.Reference}, Hypothesis: p.Answer}, strings.TrimSpace(p.Reference) != ""
+}
+
+// counted tells whether label accuracy counts an item: one with a label, and one so broken that nothing is known of it.
+func (p *Prediction) counted() bool { return p.Label != "" || p.Error != "" && p.Reference == "" }
+
+func hit(p *Prediction) float64 {
+	if p.Right() {
+		return 1
+	}
+	return 0
+}
+
+func scoreRun(ctx context.Context, list []Prediction, seed uint64, scorer metrics.Scorer) (*RunScores, error) {
+	s := &RunScores{Groups: map[string]float64{}, Tasks: map[stllm.Task]float64{}, Items: len(list), Failed: []Failure{}, Confusion: []Confusion{},
+		Intervals: Intervals{Groups: map[string]metrics.Interval{}, Tasks: map[stllm.Task]metrics.Interval{}}}
+	var all []float64
+	groups, tasks := map[string][]float64{}, map[stllm.Task][]float64{}
+	truth, said := map[stllm.Task][]string{}, map[stllm.Task][]string{}
+	var pairs []metrics.Pair
+	taskPairs := map[stllm.Task][]metrics.Pair{}
+	for i := range list {
+		p := &list[i]
+		if p.Error != "" {
+			s.Failed = append(s.Failed, Failure{p.ID, p.Error})
+		}
+		if pair, ok := p.pair(); ok {
+			pairs = append(pairs, pair)
+			taskPairs[p.Task] = append(taskPairs[p.Task], pair)
+		}
+		if !p.counted() {
+			continue
+		}
+		s.Labelled++
+		if p.Said == "" {
+			s.NoLabel++
+		}
+		h := hit(p)
+		all = append(all, h)
+		if p.Group != "" {
+			groups[p.Group] = append(groups[p.Group], h)
+		}
+		if p.Task != "" {
+			tasks[p.Task] = append(tasks[p.Task], h)
+		}
+		if p.Label != "" {
+			truth[p.Task], said[p.Task] = append(truth[p.Task], p.Label), append(said[p.Task], p.Said)
+		}
+	}
+	if len(all) > 0 {
+		in := metrics.Bootstrap(all, seed)
+		s.LabelAccuracy, s.Intervals.LabelAccuracy = in.Mean, &in
+	}
+	for g, v := range groups {
+		s.Intervals.Groups[g] = metrics.Bootstrap(v, seed)
+		s.Groups[g] = s.Intervals.Groups[g].Mean
+	}
+	for t, v := range tasks {
+		s.Intervals.Tasks[t] = metrics.Bootstrap(v, seed)
+		s.Tasks[t] = s.Intervals.Tasks[t].Mean
+	}
+	for _, t := range sortedTasks(truth) {
+		c, err := metrics.Confuse(truth[t], said[t])
+		if err != nil {
+			return nil, err
+		}
+		s.Confusion = append(s.Confusion, Confusion{t, c})
+	}
+	return s, s.text(ctx, pairs, taskPairs, seed, scorer)
+}
+
+// text adds the text metrics with the intervals of those that are means.
+func (s *RunScores) text(ctx context.Context, pairs []metrics.Pair, byTask map[stllm.Task][]metrics.Pair, seed uint64, scorer metrics.Scorer) (err error) {
+	if s.Metrics.Scores, err = scorer.Score(ctx, pairs); err != nil {
+		return err
+	}
+	s.Metrics.Tasks = map[stllm.Task]*metrics.Scores{}
+	for t, list := range byTask {
+		if t == "" {
+			continue
+		}
+		if s.Metrics.Tasks[t], err = scorer.Score(ctx, list); err != nil {
+			return err
+		}
+	}
+	if len(pairs) == 0 {
+		return nil
+	}
+	var cider, rouge, sim []float64
+	for _, e := range s.Metrics.Each {
+		cider, rouge = append(cider, e.Raw.CIDErD), append(rouge, e.Raw.ROUGEL)
+		if e.SenSim != nil {
+			sim = append(sim, *e.SenSim)
+		}
+	}
+	s.Intervals.Metrics = map[string]metrics.Interval{"cider_d": metrics.Bootstrap(cider, seed), "rouge_l": metrics.Bootstrap(rouge, seed)}
+	if sim != nil {
+		s.Intervals.Metrics["sensim"] = metrics.Bootstrap(sim, seed)
+	}
+	return nil
+}
+
+func sortedTasks[V any](m map[stllm.Task]V) []stllm.Task {
+	var out []stllm.Task
+	for t := range m {
+		out = append(out, t)
+	}
+	slices.Sort(out)
+	return out
+}
