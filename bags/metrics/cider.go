@@ -1,6 +1,10 @@
 package metrics
 
-import "math"
+import (
+	"maps"
+	"math"
+	"slices"
+)
 
 // ciderSigma is the width of CIDEr-D's length penalty.
 const ciderSigma = 6
@@ -8,6 +12,7 @@ const ciderSigma = 6
 // vector is the tf-idf form of one sentence by n-gram length.
 type vector struct {
 	weight [maxN]map[string]float64
+	sorted [maxN][]string // its keys, so that sums do not depend on the order of a map
 	norm   [maxN]float64
 	length float64 // pycocoevalcap counts bigrams here
 }
@@ -37,7 +42,9 @@ func CIDEr(pairs []Pair) (d, plain float64, eachD, eachPlain []float64) {
 	weigh := func(counts [maxN]map[string]int) (v vector) {
 		for n, c := range counts {
 			v.weight[n] = make(map[string]float64, len(c))
-			for g, tf := range c {
+			v.sorted[n] = slices.Sorted(maps.Keys(c))
+			for _, g := range v.sorted[n] {
+				tf := c[g]
 				w := float64(tf) * (logN - math.Log(math.Max(1, df[g])))
 				v.weight[n][g] = w
 				v.norm[n] += w * w
@@ -71,7 +78,8 @@ func similarity(hyp, ref vector) (clipped, plain float64) {
 	penalty := math.Exp(-delta * delta / (2 * ciderSigma * ciderSigma))
 	for n := range maxN {
 		var c, p float64
-		for g, w := range hyp.weight[n] {
+		for _, g := range hyp.sorted[n] {
+			w := hyp.weight[n][g]
 			r := ref.weight[n][g]
 			c += math.Min(w, r) * r
 			p += w * r

@@ -171,3 +171,22 @@ func TestMissingPartsAreNamed(t *testing.T) {
 		t.Errorf("nothing: %+v, %v", s, err)
 	}
 }
+
+// The same texts give the same bits, whatever the order in which maps are walked.
+func TestScoresRepeat(t *testing.T) {
+	text := strings.Repeat("the cup is on the left of the sink and the kettle stands behind you near the hob ", 3)
+	var pairs []metrics.Pair
+	for i := range 40 {
+		pairs = append(pairs, metrics.Pair{References: []string{text[i:]}, Hypothesis: text[:len(text)-3*i]})
+	}
+	first, err := metrics.Scorer{}.Score(t.Context(), pairs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		again, err := metrics.Scorer{}.Score(t.Context(), pairs)
+		if err != nil || again.Raw != first.Raw || again.PTB != first.PTB {
+			t.Fatalf("%+v, then %+v, %v", first.Raw, again.Raw, err)
+		}
+	}
+}
