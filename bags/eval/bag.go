@@ -137,10 +137,10 @@ type captured struct {
 }
 
 func (s *bagSource) replay(ctx context.Context, list []replay.Question) (map[string]captured, error) {
-	// The choices would be checked against the capturing model, and do not change what is seen.
+	// What the recorder says would not pass for a choice or a plan, and neither changes what is seen.
 	asked := slices.Clone(list)
 	for i := range asked {
-		asked[i].Choices = nil
+		asked[i].Choices, asked[i].Task = nil, ""
 	}
 	set := s.o.Params
 	res, err := replay.Run(ctx, replay.Options{Bags: []string{s.bag}, Questions: asked, Model: recorder{s.o.Frames}, Params: set, Links: s.o.Links, Log: s.o.Log})

@@ -1,0 +1,305 @@
+package eval
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rs/zerolog"
+
+	"github.com/stllm/stllm/bags/rea"
+	"github.com/stllm/stllm/node/imaging"
+	"github.com/stllm/stllm/node/kitchen"
+	"github.com/stllm/stllm/node/kitchen/quiz"
+	"github.com/stllm/stllm/node/scene"
+	"github.com/stllm/stllm/node/stllm"
+	"github.com/stllm/stllm/node/testdata"
+)
+
+// small is a kitchen that is quickly made.
+func small() kitchen.Options {
+	return kitchen.Options{Seconds: 6, Rate: 4, Width: 64, Height: 48, MapEdge: 0.1, Quiz: quiz.Options{Count: 8}}
+}
+
+func must[T any](v T, err error) func(t *testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func TestKitchens(t *testing.T) {
+	src := must(Kitchens(KitchenOptions{Seed: 40, Count: 2, Frames: 6, Kitchen: small()}))(t)
+	items := must(src.Items(t.Context()))(t)
+	again := must(src.Items(t.Context()))(t)
+	if len(items) != 16 || len(again) != 16 {
+		t.Fatalf("%d and %d items, expected 16", len(items), len(again))
+	}
+	for i, it := range items {
+		if it.Question != again[i].Question || it.ID != again[i].ID || it.Group != quiz.Now && it.Group != quiz.Video || it.truth() == "" {
+			t.Errorf("%+v", it)
+		}
+		c, err := it.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.check(); err != nil || len(c.Frames) > 6 || len(c.Boxes) == 0 || len(c.Path) < len(c.Frames) {
+			t.Errorf("%s: %v, %d frames, %d boxes, %d poses", it.ID, err, len(c.Frames), len(c.Boxes), len(c.Path))
+		}
+	}
+	res := run(t, Options{Source: src, Answerer: right(items), Workers: 3, Pictures: 3, Runs: []Ablation{None, Blind}})
+	if s := res.Scores.Runs[None]; s.LabelAccuracy != 1 || len(s.Failed) != 0 {
+		t.Errorf("the kitchens' own answers do not have their labels: %+v", s)
+	}
+	if n := res.Predictions[2].Picture; n == "" {
+		t.Error("no picture was drawn")
+	}
+}
+
+// A bag shows what the kitchen shows.
+func TestBags(t *testing.T) {
+	dir := t.TempDir()
+	o := small()
+	for _, seed := range []uint64{40, 41} {
+		o.Seed = seed
+		k := must(kitchen.Generate(o))(t)
+		if err := kitchen.Write(k, filepath.Join(dir, fmt.Sprintf("k%d.bag", seed)), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, "k41.questions.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	src := must(Bags(dir, BagOptions{Frames: 6, Log: zerolog.Nop()}))(t)
+	items := must(src.Items(t.Context()))(t)
+	if len(items) != 9 || items[8].Err == nil || !strings.Contains(items[8].Err.Error(), "k41.questions.yaml") {
+		t.Fatalf("%d items, the last: %+v", len(items), items[len(items)-1])
+	}
+	direct := must(must(Kitchens(KitchenOptions{Seed: 40, Count: 1, Frames: 6, Kitchen: small()}))(t).Items(t.Context()))(t)
+	for i, it := range items[:8] {
+		c, err := it.Open(t.Context())
+		if err != nil {
+			t.Errorf("%s: %v", it.ID, err)
+			continue
+		}
+		if err := c.check(); err != nil {
+			t.Errorf("%s: %v", it.ID, err)
+		}
+		if it.Question != direct[i].Question || it.Reference != direct[i].Reference || it.Label != direct[i].Label || it.Group != direct[i].Group {
+			t.Errorf("%+v, expected %+v", it, direct[i])
+		}
+		want := must(direct[i].Open(t.Context()))(t)
+		a, b := c.Frames[len(c.Frames)-1], want.Frames[len(want.Frames)-1]
+		d := a.Pose.Inverse().Mul(b.Pose).Translation
+		if d.X*d.X+d.Y*d.Y+d.Z*d.Z > 0.01 || a.K != b.K {
+			t.Errorf("%s: the last frame is %v away, K %v and %v", it.ID, d, a.K, b.K)
+		}
+	}
+	if s := run(t, Options{Source: src, Answerer: right(items)}).Scores.Runs[None]; len(s.Failed) != 1 || s.Labelled != 9 || s.LabelAccuracy != 8.0/9 {
+		t.Errorf("%+v", s)
+	}
+	for name, path := range map[string]string{"nothing": filepath.Join(dir, "none.bag"), "no bag": t.TempDir()} {
+		if _, err := Bags(path, BagOptions{}); err == nil {
+			t.Errorf("%s was taken", name)
+		}
+	}
+	if _, err := Bags(dir, BagOptions{Questions: "q.yaml"}); err == nil {
+		t.Error("one questions file was taken for two bags")
+	}
+}
+
+// reaItems writes n items of one scene and returns the list's path.
+func reaItems(t *testing.T, n int) string {
+	t.Helper()
+	dir := t.TempDir()
+	write := func(name string, b []byte) {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	jpeg := must((&imaging.RGB{Width: 8, Height: 8, Pix: make([]uint8, 192)}).JPEG(90))(t)
+	for i := range 5 {
+		name := fmt.Sprintf("frame_%010d", 1+60*i)
+		write("v/"+name+".jpg", jpeg)
+		write("c/"+name+".txt", []byte("1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n"))
+	}
+	write("k.txt", []byte("8 0 4\n0 8 4\n0 0 1\n"))
+	if err := scene.WriteFile(filepath.Join(dir, "m_vert.npy"), &scene.Cloud{XYZ: []float64{0, 0, 0, 1, 0, 0}, RGB: make([]uint8, 6), HasColor: true}); err != nil {
+		t.Fatal(err)
+	}
+	var items []rea.Item
+	for i := range n {
+		items = append(items, rea.Item{ID: fmt.Sprint(i), Video: "v", PointCloud: "m_vert.npy", C2Ws: "c", K: "k.txt",
+			Conversations: []rea.Conversation{{From: "human", Value: "<pointcloud><image>Where is the sink?"}, {From: "gpt", Value: "The sink is behind you."}},
+			Metadata:      rea.Metadata{QuestionType: "relative_direction"}})
+	}
+	list := filepath.Join(dir, "items.json")
+	if err := rea.Write(list, items); err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func TestREA(t *testing.T) {
+	list := reaItems(t, 3)
+	src := REA(list, rea.RootsBeside(list), 4)
+	items := must(src.Items(t.Context()))(t)
+	c := must(items[0].Open(t.Context()))(t)
+	if len(items) != 3 || len(c.Frames) != 4 || c.Frames[3].Stamp != 4e9 || c.Map.Len() != 2 || items[0].truth() != "back" || c.check() != nil {
+		t.Errorf("%d items, %+v", len(items), c)
+	}
+	if s := run(t, Options{Source: src, Answerer: right(items)}).Scores.Runs[None]; s.LabelAccuracy != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// Every fault of the files is named with the item and the file, and the other items are answered.
+func TestREAFaults(t *testing.T) {
+	for name, c := range map[string]struct {
+		harm func(dir string, items []rea.Item) error
+		want string
+	}{
+		"frame missing": {func(dir string, _ []rea.Item) error { return os.Remove(filepath.Join(dir, "v/frame_0000000061.jpg")) }, "frame_0000000061"},
+		"pose of 15 numbers": {func(dir string, _ []rea.Item) error {
+			return os.WriteFile(filepath.Join(dir, "c/frame_0000000061.txt"), []byte("1 0 0 0 0 1 0 0 0 0 1 0 0 0 0"), 0o644)
+		}, "15 numbers"},
+		"pose not rigid": {func(dir string, _ []rea.Item) error {
+			return os.WriteFile(filepath.Join(dir, "c/frame_0000000061.txt"), []byte("2 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1"), 0o644)
+		}, "frame_0000000061.txt"},
+		"no poses": {func(dir string, _ []rea.Item) error { return os.RemoveAll(filepath.Join(dir, "c")) }, "c2ws"},
+		"no map":   {func(dir string, _ []rea.Item) error { return os.Remove(filepath.Join(dir, "m_vert.npy")) }, "pointcloud"},
+		"map cut":  {func(dir string, _ []rea.Item) error { return os.Truncate(filepath.Join(dir, "m_vert.npy"), 90) }, "pointcloud"},
+		"K of words": {func(dir string, _ []rea.Item) error {
+			return os.WriteFile(filepath.Join(dir, "k.txt"), []byte("a b c d e f g h i"), 0o644)
+		}, "K:"},
+		"frame broken": {func(dir string, _ []rea.Item) error {
+			return os.WriteFile(filepath.Join(dir, "v/frame_0000000061.jpg"), []byte("no picture"), 0o644)
+		}, "frame_0000000061.jpg"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			list := reaItems(t, 2)
+			dir := filepath.Dir(list)
+			items, _, err := rea.Read(list)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.harm(dir, items); err != nil {
+				t.Fatal(err)
+			}
+			s := run(t, Options{Source: REA(list, rea.RootsBeside(list), 0), Answerer: Table{"t", map[string]string{"0": "x", "1": "x"}}}).Scores.Runs[None]
+			if len(s.Failed) != 2 || !strings.Contains(s.Failed[1].Error, c.want) || !strings.Contains(s.Failed[1].Error, "item 1 of "+list) || s.Labelled != 2 {
+				t.Errorf("%+v, expected %q", s.Failed, c.want)
+			}
+		})
+	}
+}
+
+func TestREABrokenList(t *testing.T) {
+	list := reaItems(t, 3)
+	b, err := os.ReadFile(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var raw []map[string]any
+	if err := json.Unmarshal(b, &raw); err != nil {
+		t.Fatal(err)
+	}
+	raw[1]["metadata"] = map[string]any{"question_type": "weather"}
+	more, err := json.Marshal(append(raw, raw[0], raw[2]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(list, more[:len(more)-30], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := run(t, Options{Source: REA(list, rea.RootsBeside(list), 0), Answerer: Table{"t", map[string]string{"0": "It is behind you.", "2": "It is behind you."}}}).Scores.Runs[None]
+	text := fmt.Sprint(s.Failed)
+	if s.Items != 5 || len(s.Failed) != 3 || s.LabelAccuracy != 2.0/5 || !strings.Contains(text, "weather") || !strings.Contains(text, "stands at #0") || !strings.Contains(text, "breaks off") {
+		t.Errorf("%d items, accuracy %g, %s", s.Items, s.LabelAccuracy, text)
+	}
+	if err := os.WriteFile(list, []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Run(t.Context(), Options{Out: t.TempDir(), Source: REA(list, rea.Roots{}, 0), Answerer: reader{}}); err == nil {
+		t.Error("a list that is none was evaluated")
+	}
+}
+
+// fake is a model that says what it was given.
+type fake struct {
+	recorder
+	frames, maps int
+	requests     []stllm.Request
+}
+
+func (f *fake) EncodeFrame(ctx context.Context, p *imaging.RGB) (stllm.FrameFeatures, error) {
+	f.frames++
+	return f.recorder.EncodeFrame(ctx, p)
+}
+
+func (f *fake) EncodeMap(ctx context.Context, c *scene.Cloud) (stllm.MapFeatures, error) {
+	f.maps++
+	return f.recorder.EncodeMap(ctx, c)
+}
+
+func (f *fake) Answer(_ context.Context, r stllm.Request, _ func(stllm.Progress)) (stllm.Answer, error) {
+	f.requests = append(f.requests, r)
+	return stllm.Answer{Text: "The thing is behind you."}, nil
+}
+
+func TestModel(t *testing.T) {
+	f := &fake{recorder: recorder{5}}
+	items := directions(2)
+	shared := clip(3)
+	for i := range items {
+		items[i].Open = func(context.Context) (*Clip, error) { return shared, nil }
+	}
+	run(t, Options{Source: List{"made", items}, Answerer: NewModel(f, stllm.Decoding{}, true), Runs: Ablations()})
+	if f.frames != 2 || f.maps != 2 || len(f.requests) != 10 { // the clip's one picture and map, and what stands for them
+		t.Errorf("%d frames and %d maps encoded for %d answers", f.frames, f.maps, len(f.requests))
+	}
+	for i, want := range []struct {
+		ablate           stllm.Ablation
+		frames           int
+		evidence, moving bool
+	}{{stllm.Ablation{}, 4, true, true}, {stllm.Ablation{NoVideo: true, NoPoints: true}, 5, false, false}, {stllm.Ablation{NoPoints: true}, 4, false, true},
+		{stllm.Ablation{NoVideo: true}, 4, false, true}, {stllm.Ablation{}, 4, false, true}} {
+		r := f.requests[i]
+		if r.Ablate != want.ablate || len(r.Frames) != want.frames || r.Evidence != want.evidence || (r.Frames[0].Pose.Rotation.Real != 1) != want.moving {
+			t.Errorf("%s: %+v of %d frames, evidence %v, pose %+v", Ablations()[i], r.Ablate, len(r.Frames), r.Evidence, r.Frames[0].Pose)
+		}
+	}
+	if slices.Equal(f.requests[1].Frames[0].Features.(recorded).Pix[:3], shared.Frames[0].Picture.Pix[:3]) || f.requests[1].Map == f.requests[0].Map {
+		t.Error("the blind run saw the clip")
+	}
+}
+
+// The real kitchen's bag with hand-written questions goes through, where its data is.
+func TestKitchenA(t *testing.T) {
+	bag := filepath.Join(testdata.Data(t), "kitchen_a.bag")
+	questions := filepath.Join(t.TempDir(), "q.yaml")
+	if err := os.WriteFile(questions, []byte("- {id: a, at: 6, text: Where is the sink?, task: relative_direction, answer: The sink is to the left., label: left}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	src := must(Bags(bag, BagOptions{Questions: questions, Frames: 8, Log: zerolog.Nop()}))(t)
+	items := must(src.Items(t.Context()))(t)
+	c, err := items[0].Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.check(); err != nil || len(c.Frames) != 8 || c.Seconds <= 0 {
+		t.Errorf("%v, %d frames of %g s", err, len(c.Frames), c.Seconds)
+	}
+}
