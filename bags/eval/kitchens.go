@@ -32,6 +32,7 @@ type madeKitchen struct {
 	*kitchen.Kitchen
 	cloud    func() *scene.Cloud
 	pictures *cache[int, *imaging.RGB]
+	drawing  sync.Mutex // a kitchen has one renderer
 }
 
 // Kitchens is the source of Count kitchens with the seeds from Seed on.
@@ -109,6 +110,8 @@ func (s *kitchens) open(seed uint64, question int) (*Clip, error) {
 	for _, i := range picked {
 		f := k.Frames[i]
 		p, err := k.pictures.get(i, func() (*imaging.RGB, error) {
+			k.drawing.Lock()
+			defer k.drawing.Unlock()
 			var r render.Picture
 			k.Picture(i, &r)
 			return &imaging.RGB{Width: cam.Width, Height: cam.Height, Pix: r.RGB}, nil

@@ -3,7 +3,9 @@ package eval
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -97,7 +99,27 @@ func Score(ctx context.Context, dir string, scorer metrics.Scorer) (*Result, err
 	return res, writeJSON(filepath.Join(dir, ScoresFile), res.Scores)
 }
 
-// load reads a results folder without scoring it.
+// Load reads a results folder with its scores.json.
+func Load(dir string) (*Result, error) {
+	res, err := load(dir)
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, ScoresFile)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("scores: %w", err)
+	}
+	if err := json.Unmarshal(b, &res.Scores); err != nil {
+		return nil, fmt.Errorf("scores %s: %w", path, err)
+	}
+	if res.Scores == nil {
+		return nil, fmt.Errorf("scores %s: no scores in it", path)
+	}
+	return res, nil
+}
+
+// load reads a results folder without its scores.
 func load(dir string) (*Result, error) {
 	set, err := readSettings(filepath.Join(dir, RunFile))
 	if err != nil {
