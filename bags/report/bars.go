@@ -13,6 +13,7 @@ import (
 
 // barGroup is one run's bars.
 type barGroup struct {
+	Set     int // which evaluation
 	Name    string
 	Run     eval.Ablation
 	Overall *metrics.Interval
@@ -21,14 +22,14 @@ type barGroup struct {
 	Majority map[stllm.Task]float64
 }
 
-func barsOf(name string, res *eval.Result) []barGroup {
+func barsOf(set int, name string, res *eval.Result) []barGroup {
 	var out []barGroup
 	for _, run := range eval.Ablations() {
 		r := res.Scores.Runs[run]
 		if r == nil || r.Intervals.LabelAccuracy == nil {
 			continue
 		}
-		g := barGroup{name, run, r.Intervals.LabelAccuracy, r.Intervals.Tasks, map[stllm.Task]float64{}}
+		g := barGroup{set, name, run, r.Intervals.LabelAccuracy, r.Intervals.Tasks, map[stllm.Task]float64{}}
 		for _, c := range r.Confusion {
 			g.Majority[c.Task] = majority(c)
 		}
@@ -64,6 +65,9 @@ func colour(r eval.Ablation) string {
 	}
 	return "#cc79a7"
 }
+
+// opacity tells evaluations apart: later ones are paler.
+func opacity(set int) float64 { return 1 / (1 + 0.8*float64(set)) }
 
 // drawBars draws label accuracy by task as an SVG: a bar for every run with its interval, and a line at the score of the most
 // frequent label.
@@ -106,8 +110,8 @@ func drawBars(groups []barGroup) template.HTML {
 				continue
 			}
 			at := x + bar*float64(j)
-			fmt.Fprintf(&b, `<g><title>%s, %s, %s: %.1f %% [%.1f, %.1f] of %d</title><rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>`,
-				html.EscapeString(g.Name), g.Run, c.title, 100*in.Mean, 100*in.Low, 100*in.High, in.N, at+1, y(in.Mean), bar-2, height*in.Mean, colour(g.Run))
+			fmt.Fprintf(&b, `<g><title>%s, %s, %s: %.1f %% [%.1f, %.1f] of %d</title><rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s" fill-opacity="%.2f"/>`,
+				html.EscapeString(g.Name), g.Run, c.title, 100*in.Mean, 100*in.Low, 100*in.High, in.N, at+1, y(in.Mean), bar-2, height*in.Mean, colour(g.Run), opacity(g.Set))
 			mid := at + bar/2
 			fmt.Fprintf(&b, `<path d="M%.1f %.1fV%.1fM%.1f %.1fh6M%.1f %.1fh6" stroke="#222" fill="none"/></g>`, mid, y(in.High), y(in.Low), mid-3, y(in.High), mid-3, y(in.Low))
 		}
@@ -118,8 +122,8 @@ func drawBars(groups []barGroup) template.HTML {
 	}
 	for j, g := range groups {
 		at := legendTop + 18*float64(j)
-		fmt.Fprintf(&b, `<rect x="%.1f" y="%.1f" width="12" height="12" fill="%s"/><text x="%.1f" y="%.1f">%s, %s</text>`,
-			left, at, colour(g.Run), left+18, at+10.5, html.EscapeString(shorten(g.Name, 60)), g.Run)
+		fmt.Fprintf(&b, `<rect x="%.1f" y="%.1f" width="12" height="12" fill="%s" fill-opacity="%.2f"/><text x="%.1f" y="%.1f">%s, %s</text>`,
+			left, at, colour(g.Run), opacity(g.Set), left+18, at+10.5, html.EscapeString(shorten(g.Name, 60)), g.Run)
 	}
 	at := legendTop + 18*float64(len(groups)) + 6
 	fmt.Fprintf(&b, `<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" stroke="#000" stroke-dasharray="4 3"/><text x="%.1f" y="%.1f">always the most frequent label of the task</text></svg>`,

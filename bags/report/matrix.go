@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"html/template"
 	"slices"
+	"strconv"
+	"unicode/utf8"
 
 	"github.com/stllm/stllm/bags/eval"
 	"github.com/stllm/stllm/node/stllm"
@@ -11,6 +13,12 @@ import (
 
 // maxLabels is the number of rows of a matrix that a page has room for.
 const maxLabels = 12
+
+// longLabel is the length from which columns have numbers instead of labels.
+const longLabel = 24
+
+// noLabel is what metrics.Confuse calls an answer without a label; it is never right.
+const noLabel = "(none)"
 
 // otherLabels stands for the labels that a matrix has no room for.
 const otherLabels = "(all others)"
@@ -27,7 +35,7 @@ type matrix struct {
 }
 
 type matrixRow struct {
-	Label string
+	Label string // with its column's number where columns are numbered
 	Cells []matrixCell
 }
 
@@ -45,7 +53,7 @@ func matrixOf(name string, c eval.Confusion) matrix {
 		for j, n := range row {
 			total[i] += n
 			m.Total += n
-			if i == j && c.Labels[i] != "(none)" {
+			if i == j && c.Labels[i] != noLabel {
 				m.Right += n
 			}
 		}
@@ -57,7 +65,7 @@ func matrixOf(name string, c eval.Confusion) matrix {
 	if len(order) > maxLabels {
 		slices.SortStableFunc(order, func(a, b int) int { return total[b] - total[a] })
 		order = order[:maxLabels-2]
-		if none := slices.Index(c.Labels, "(none)"); none >= 0 && !slices.Contains(order, none) {
+		if none := slices.Index(c.Labels, noLabel); none >= 0 && !slices.Contains(order, none) {
 			order = append(order, none)
 		}
 		slices.Sort(order)
@@ -71,10 +79,17 @@ func matrixOf(name string, c eval.Confusion) matrix {
 		}
 	}
 	for _, i := range order {
-		m.Columns = append(m.Columns, shorten(c.Labels[i], 34))
+		m.Columns = append(m.Columns, shorten(c.Labels[i], 60))
 	}
 	if m.Hidden > 0 {
 		m.Columns = append(m.Columns, otherLabels)
+	}
+	names := slices.Clone(m.Columns)
+	if slices.ContainsFunc(names, func(s string) bool { return utf8.RuneCountInString(s) > longLabel }) {
+		for i := range names {
+			m.Columns[i] = strconv.Itoa(i + 1)
+			names[i] = m.Columns[i] + ". " + names[i]
+		}
 	}
 	counts := make([][]int, len(m.Columns))
 	for i := range counts {
@@ -91,12 +106,15 @@ func matrixOf(name string, c eval.Confusion) matrix {
 			sum += n
 		}
 		if sum == 0 {
-			continue // never true, only answered
+			if names[i] == m.Columns[i] {
+				continue // never true, only answered
+			}
+			// Its number has to be explained all the same.
 		}
-		r := matrixRow{Label: m.Columns[i]}
+		r := matrixRow{Label: names[i]}
 		for j, n := range row {
-			diag := i == j && m.Columns[i] != otherLabels
-			r.Cells = append(r.Cells, matrixCell{n, diag, shade(float64(n)/float64(sum), diag)})
+			diag := i == j && i < len(order) && c.Labels[order[i]] != noLabel
+			r.Cells = append(r.Cells, matrixCell{n, diag, shade(float64(n)/float64(max(sum, 1)), diag)})
 		}
 		m.Rows = append(m.Rows, r)
 	}

@@ -82,7 +82,7 @@ func Render(o Options) ([]byte, error) {
 			e.Name = res.Settings.Answerer
 		}
 		v.add(i, e, res)
-		bars = append(bars, barsOf(e.Name, res)...)
+		bars = append(bars, barsOf(i, e.Name, res)...)
 		v.Browsers = append(v.Browsers, browse(e, res, o.MaxItems, &room))
 	}
 	v.Bars = drawBars(bars)
@@ -163,8 +163,11 @@ type textRow struct {
 	Run        eval.Ablation
 	Published  bool
 	First      bool
-	Cells      []string
+	Cells      []figure
 }
+
+// figure is a metric times 100, with its interval where it has one.
+type figure struct{ Value, Interval string }
 
 // textColumns are the metrics in the order of the table.
 func textColumns() []string {
@@ -227,7 +230,9 @@ func (v *view) add(i int, e Evaluation, res *eval.Result) {
 			s.Failed = append(s.Failed, failures{run, r.Failed})
 		}
 		if run == eval.None {
-			for _, c := range r.Confusion {
+			matrices := slices.Clone(r.Confusion)
+			slices.SortStableFunc(matrices, func(a, b eval.Confusion) int { return slices.Index(v.Tasks, a.Task) - slices.Index(v.Tasks, b.Task) })
+			for _, c := range matrices {
 				v.Matrices = append(v.Matrices, matrixOf(e.Name, c))
 			}
 		}
@@ -256,28 +261,28 @@ func (v *view) text(name string, run eval.Ablation, r *eval.RunScores, first boo
 		row := textRow{Name: name, Run: run, Form: form.name, First: first && form.name == "raw"}
 		f := form.f
 		for _, x := range []float64{f.BLEU1, f.BLEU2, f.BLEU3, f.BLEU4, f.CIDErD, f.CIDEr, f.ROUGEL} {
-			row.Cells = append(row.Cells, fmt.Sprintf("%.2f", 100*x))
+			row.Cells = append(row.Cells, optional(&x))
 		}
 		row.Cells = append(row.Cells, optional(f.METEOR))
 		if form.name == "raw" {
 			row.Cells = append(row.Cells, optional(r.Metrics.SenSim))
 			for name, at := range map[string]int{"cider_d": 4, "rouge_l": 6, "sensim": 8} {
 				if in, ok := r.Intervals.Metrics[name]; ok {
-					row.Cells[at] += fmt.Sprintf(" [%.1f, %.1f]", 100*in.Low, 100*in.High)
+					row.Cells[at].Interval = fmt.Sprintf("%.1f–%.1f", 100*in.Low, 100*in.High)
 				}
 			}
 		} else {
-			row.Cells = append(row.Cells, "")
+			row.Cells = append(row.Cells, figure{})
 		}
 		v.Text = append(v.Text, row)
 	}
 }
 
-func optional(x *float64) string {
+func optional(x *float64) figure {
 	if x == nil {
-		return "–"
+		return figure{Value: "–"}
 	}
-	return fmt.Sprintf("%.2f", 100**x)
+	return figure{Value: fmt.Sprintf("%.2f", 100**x)}
 }
 
 // publishedText adds the published rows to the table of text metrics.
@@ -295,7 +300,7 @@ func (v *view) publishedText() {
 			if x, ok := p.Text[c]; ok {
 				s = fmt.Sprintf("%.2f", x)
 			}
-			row.Cells = append(row.Cells, s)
+			row.Cells = append(row.Cells, figure{Value: s})
 		}
 		v.Text = append(v.Text, row)
 	}
