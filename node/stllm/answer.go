@@ -56,7 +56,7 @@ func (n *Network) Answer(ctx context.Context, req Request, emit func(Progress)) 
 	clock.lap(StageAlign)
 
 	emit(Progress{Stage: StagePrefill})
-	embeds, err := n.splice(p, spatial, frames)
+	embeds, err := n.splice(p, spatial, frames.pooled)
 	if err != nil {
 		return ended(err)
 	}
@@ -159,7 +159,7 @@ func (n *Network) decoding(req Request) (generate.Options, error) {
 }
 
 // inputs unpacks the features and checks that they are this model's.
-func (n *Network) inputs(req Request) ([]float32, *mapFeatures, error) {
+func (n *Network) inputs(req Request) (*frameFeatures, *mapFeatures, error) {
 	if len(req.Frames) == 0 {
 		return nil, nil, errors.New("answer: the request has no frames")
 	}
@@ -167,23 +167,29 @@ func (n *Network) inputs(req Request) ([]float32, *mapFeatures, error) {
 	if !ok {
 		return nil, nil, fmt.Errorf("answer: map features are a %T, which this model did not make", req.Map)
 	}
-	var pooled []float32
+	var all frameFeatures
 	for i, f := range req.Frames {
 		ff, ok := f.Features.(*frameFeatures)
 		if !ok {
 			return nil, nil, fmt.Errorf("answer: features of frame %d are a %T, which this model did not make", i, f.Features)
 		}
-		pooled = append(pooled, ff.pooled...)
+		all.pooled = append(all.pooled, ff.pooled...)
+		all.patches = append(all.patches, ff.patches...)
 	}
 	if req.Ablate.NoVideo {
-		clear(pooled)
+		clear(all.pooled)
+		all.patches = nil
 	}
 	if req.Ablate.NoPoints {
 		blind := *places
 		blind.features = make([]float32, len(places.features))
+		if n.cfg.RobotConfig != nil {
+			// Without a map there are no voxels, and no ray ends anywhere.
+			blind = mapFeatures{size: places.size, min: places.min}
+		}
 		places = &blind
 	}
-	return pooled, places, nil
+	return &all, places, nil
 }
 
 func (n *Network) prompt(req Request) (prompt.Prompt, error) {
@@ -203,8 +209,15 @@ func (n *Network) prompt(req Request) (prompt.Prompt, error) {
 	return p, nil
 }
 
+// alignerRays are the encodings of where things are.
+type alignerRays struct{ images, points, patches []float32 }
+
 // directions computes the ray encodings of the window and of the map.
-func (n *Network) directions(req Request, places *mapFeatures) (images, voxels []float32, err error) {
+func (n *Network) directions(req Request, places *mapFeatures) (alignerRays, error) {
+	if n.cfg.RobotConfig != nil {
+		return n.robotPlaces(req, places)
+	}
+	var out alignerRays
 	poses := make([]rays.Pose, len(req.Frames))
 	for i, f := range req.Frames {
 		poses[i] = rays.VoxelPose(rays.Pose(f.Pose.Matrix()), places.size, places.min)
@@ -212,6 +225,7 @@ func (n *Network) directions(req Request, places *mapFeatures) (images, voxels [
 	f, size := req.Frames[0], n.cfg.VisionConfig.ImageSize
 	k := rays.ScaleK(f.K, f.Width, f.Height, size)
 	var patch, point []float32
+	var err error
 	if n.cfg.Profile == config.Robot {
 		if patch, err = rays.CleanPatchRays(poses, k, size, n.cfg.PooledGrid()); err == nil {
 			point, err = rays.CleanPointRays(places.coords, poses[0])
@@ -222,25 +236,25 @@ func (n *Network) directions(req Request, places *mapFeatures) (images, voxels [
 		}
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("rays: %w", err)
+		return out, fmt.Errorf("rays: %w", err)
 	}
 	if n.cfg.Profile == config.Robot {
 		f := rays.NewFourier(rays.PublishedFrequencies())
-		if images, err = f.Encode(patch, 3); err == nil {
-			voxels, err = f.Encode(point, 3)
+		if out.images, err = f.Encode(patch, 3); err == nil {
+			out.points, err = f.Encode(point, 3)
 		}
-	} else if images, err = n.fourier.Encode(patch, 3); err == nil {
-		voxels, err = n.fourier.EncodePoints(point)
+	} else if out.images, err = n.fourier.Encode(patch, 3); err == nil {
+		out.points, err = n.fourier.EncodePoints(point)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("encode rays: %w", err)
+		return out, fmt.Errorf("encode rays: %w", err)
 	}
-	return images, voxels, nil
+	return out, nil
 }
 
 // align runs the Q-Former and returns the spatial tokens [queries·LLM].
-func (n *Network) align(ctx context.Context, req Request, frames []float32, places *mapFeatures, p prompt.Prompt) ([]float32, *Evidence, error) {
-	imageRays, pointRays, err := n.directions(req, places)
+func (n *Network) align(ctx context.Context, req Request, frames *frameFeatures, places *mapFeatures, p prompt.Prompt) ([]float32, *Evidence, error) {
+	enc, err := n.directions(req, places)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -249,21 +263,25 @@ func (n *Network) align(ctx context.Context, req Request, frames []float32, plac
 		return nil, nil, err
 	}
 	c := n.cfg
-	patches, voxels := len(frames)/c.ImgEncoderFeatureDim, places.Voxels()
 	in := ort.Values{}
 	defer in.Close()
-	for _, t := range []struct {
-		name string
-		data []float32
-		rows int
+	inputs := []struct {
+		name  string
+		data  []float32
+		width int
 	}{
-		{"images", frames, patches}, {"image_rays", imageRays, patches}, {"text", text, len(p.QFormer)},
-		{"points", places.features, voxels}, {"point_rays", pointRays, voxels},
-	} {
-		if t.rows == 0 || len(t.data)%t.rows != 0 {
-			return nil, nil, fmt.Errorf("align: %s has %d numbers in %d rows", t.name, len(t.data), t.rows)
+		{"images", frames.pooled, c.ImgEncoderFeatureDim}, {"image_rays", enc.images, c.ImageColumns()}, {"text", text, c.HiddenSize},
+		{"points", places.features, c.PcdFeatureDim}, {"point_rays", enc.points, c.PointColumns()},
+		{"patches", frames.patches, c.HiddenSize}, {"patch_rays", enc.patches, c.PointColumns()},
+	}
+	if c.RobotConfig == nil || !c.RobotConfig.PatchMemory {
+		inputs = inputs[:5]
+	}
+	for _, t := range inputs {
+		if len(t.data)%t.width != 0 {
+			return nil, nil, fmt.Errorf("align: %s has %d numbers in rows of %d", t.name, len(t.data), t.width)
 		}
-		if in[t.name], err = ort.New(t.data, t.rows, len(t.data)/t.rows); err != nil {
+		if in[t.name], err = ort.New(t.data, len(t.data)/t.width, t.width); err != nil {
 			return nil, nil, fmt.Errorf("align: %s: %w", t.name, err)
 		}
 	}

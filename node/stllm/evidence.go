@@ -26,7 +26,14 @@ func (n *Network) evidence(out ort.Values, frames int, m *mapFeatures) (*Evidenc
 		return nil, fmt.Errorf("evidence: %w", err)
 	}
 	patches := n.cfg.PooledGrid() * n.cfg.PooledGrid()
-	if len(images) < frames*patches || len(voxels) != m.Voxels() {
+	// Behind the voxels come the patches of the memory and its empty token.
+	seen := voxels[min(m.Voxels(), len(voxels)):]
+	voxels = voxels[:len(voxels)-len(seen)]
+	memory := 0
+	if o := n.cfg.RobotConfig; o != nil && o.PatchMemory && len(seen) >= frames {
+		memory = n.cfg.VisionConfig.Grid() * n.cfg.VisionConfig.Grid()
+	}
+	if len(images) < frames*patches || len(voxels) != m.Voxels() || len(seen) < frames*memory {
 		return nil, fmt.Errorf("evidence: %d weights for %d patches, %d for %d voxels", len(images), frames*patches, len(voxels), m.Voxels())
 	}
 	ev := &Evidence{}
@@ -34,6 +41,9 @@ func (n *Network) evidence(out ort.Values, frames int, m *mapFeatures) (*Evidenc
 	for i := range frames { // what follows the patches is text
 		w := 0.0
 		for _, v := range images[i*patches : (i+1)*patches] {
+			w += float64(v)
+		}
+		for _, v := range seen[i*memory : (i+1)*memory] {
 			w += float64(v)
 		}
 		total += w

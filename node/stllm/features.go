@@ -12,13 +12,14 @@ import (
 	"github.com/stllm/stllm/node/ort"
 	"github.com/stllm/stllm/node/points"
 	"github.com/stllm/stllm/node/points/network"
+	"github.com/stllm/stllm/node/rays"
 	"github.com/stllm/stllm/node/scene"
 )
 
-// frameFeatures are the pooled features of one frame [P, LLM].
-type frameFeatures struct{ pooled []float32 }
+// frameFeatures are the features of one frame: pooled [P, LLM], and with a patch memory all of them [g², LLM].
+type frameFeatures struct{ pooled, patches []float32 }
 
-func (f *frameFeatures) Bytes() int { return 4 * len(f.pooled) }
+func (f *frameFeatures) Bytes() int { return 4 * (len(f.pooled) + len(f.patches)) }
 
 // mapFeatures are the features of one map, with the places that they stand for.
 type mapFeatures struct {
@@ -26,6 +27,10 @@ type mapFeatures struct {
 	coords   []int32   // [N, 3] voxel indices
 	size     float64   // metres
 	min      [3]int64
+
+	// Of the robot profile: where the voxels' points lie in the middle [N, 3], metres, and the rays' end.
+	centroids []float64
+	caster    *rays.Caster
 }
 
 func (m *mapFeatures) Bytes() int  { return 4*len(m.features) + 4*len(m.coords) }
@@ -54,11 +59,18 @@ func (n *Network) EncodeFrame(ctx context.Context, img *imaging.RGB) (FrameFeatu
 		return nil, fmt.Errorf("encode a frame: %w", err)
 	}
 	defer out.Close()
-	pooled, err := out["pooled"].Floats()
-	if err != nil {
-		return nil, fmt.Errorf("encode a frame: %w", err)
+	var f frameFeatures
+	for name, to := range map[string]*[]float32{"pooled": &f.pooled, "patches": &f.patches} {
+		if out[name] == nil {
+			continue // a model without a patch memory
+		}
+		values, err := out[name].Floats()
+		if err != nil {
+			return nil, fmt.Errorf("encode a frame: %s: %w", name, err)
+		}
+		*to = append([]float32(nil), values...)
 	}
-	return &frameFeatures{append([]float32(nil), pooled...)}, nil
+	return &f, nil
 }
 
 // normalise is SigLIP's image processor after the resize: u8·(1/255) rounded to float32, minus 0.5, over 0.5; channels first.
@@ -155,9 +167,19 @@ func (n *Network) mapInputs(cloud *scene.Cloud) (*mapFeatures, []network.Feed, e
 		return nil, nil, err
 	}
 	// The training pipeline rounds colours to bfloat16; so do checkpoints that came out of it.
-	colours, err := v.ColorsBF16(cloud.RGB)
+	m := &mapFeatures{coords: v.Coords, size: v.Size, min: v.Min}
+	features, err := v.ColorsBF16(cloud.RGB)
 	if n.cfg.Profile == config.Robot {
-		colours, err = v.ColorsF32(cloud.RGB)
+		features, err = v.ColorsF32(cloud.RGB)
+	}
+	if o := n.cfg.RobotConfig; o != nil && err == nil {
+		var stats []float32
+		if stats, m.centroids, err = v.Stats(cloud.XYZ, cloud.RGB); err == nil {
+			m.caster, err = rays.NewCaster(v, m.centroids, rays.CastOptions{Near: o.Near, Far: o.Far, Miss: o.Miss})
+		}
+		if o.VoxelFeatures == config.StatFeatures {
+			features = stats
+		}
 	}
 	if err != nil {
 		return nil, nil, err
@@ -167,8 +189,8 @@ func (n *Network) mapInputs(cloud *scene.Cloud) (*mapFeatures, []network.Feed, e
 	if err != nil {
 		return nil, nil, err
 	}
-	feeds, err := mink.Feeds(tables, colours)
-	return &mapFeatures{coords: v.Coords, size: v.Size, min: v.Min}, feeds, err
+	feeds, err := mink.Feeds(tables, features)
+	return m, feeds, err
 }
 
 // tokenInputs prepares the masked transformer: a fixed number of points with colour, normal and height above the floor.

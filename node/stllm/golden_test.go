@@ -177,18 +177,18 @@ func TestGoldenWholeModel(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			within(t, "pooled", frames, x["pooled"].Float32s(), 3e-5)
-			imageRays, _, err := n.directions(req, places)
+			within(t, "pooled", frames.pooled, x["pooled"].Float32s(), 3e-5)
+			enc, err := n.directions(req, places)
 			if err != nil {
 				t.Fatal(err)
 			}
-			within(t, "ray.embedding", imageRays, x["ray.embedding"].Float32s(), 0)
+			within(t, "ray.embedding", enc.images, x["ray.embedding"].Float32s(), 0)
 			spatial, _, err := n.align(t.Context(), req, frames, places, p)
 			if err != nil {
 				t.Fatal(err)
 			}
 			within(t, "prefix", spatial, x["prefix"].Float32s(), 2e-5)
-			embeds, err := n.splice(p, spatial, frames)
+			embeds, err := n.splice(p, spatial, frames.pooled)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -206,6 +206,9 @@ func (n *Network) visionSession() (*ort.Session, error) {
 	pixels := b.G.Input("pixels", graph.Float32, graph.D(1), graph.D(v.NumChannels), graph.D(v.ImageSize), graph.D(v.ImageSize))
 	x := b.Vision(pixels, v, layout.Vision)
 	x = b.Projector(x, c.MMHiddenSize, c.HiddenSize, "model.mm_projector.")
+	if c.RobotConfig != nil && c.RobotConfig.PatchMemory {
+		b.G.Output("patches", x)
+	}
 	b.G.Output("pooled", b.Pool(x, v.Grid(), c.PooledGrid(), c.MMSpatialPoolMode, c.MMSpatialPoolStride))
 	return n.session(b.G)
 }

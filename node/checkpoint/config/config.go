@@ -75,6 +75,9 @@ type Config struct {
 	NumFrames          int          `json:"num_frames"` // frames of a window: 32
 	VoxelSize          float64      `json:"voxel_size"` // metres: 0.06
 	PointEncoderConfig PointEncoder `json:"point_encoder_config"`
+
+	// RobotConfig holds the departures of the robot profile; nil: rays as published, without the roundings.
+	RobotConfig *RobotOptions `json:"robot_config,omitempty"`
 }
 
 // Vision is the SigLIP tower. Of NumHiddenLayers the last is deleted when the published code loads it.

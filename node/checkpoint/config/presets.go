@@ -25,22 +25,29 @@ func mink18A() PointEncoder {
 		Radius: 0.2, Radius2: 0.4}
 }
 
-// Nano is the whole graph at a size that a laptop's CPU runs and trains: 112-pixel pictures (4×4 pooled patches), 16 frames.
-// vocab is the tokenizer's size, eos its end-of-turn token.
+// Nano is the whole graph at a size that a laptop's CPU runs and trains: 96-pixel pictures of 8×8 patches, one token a frame
+// in the sequence, all patches in the cross-attention memory, 12 frames. vocab is the tokenizer's size, eos its end-of-turn
+// token.
 func Nano(vocab int, eos int32) *Config {
 	c := Default()
 	c.Profile, c.TorchDtype = Robot, "float32"
-	c.VocabSize, c.HiddenSize, c.IntermediateSize, c.NumHiddenLayers, c.NumAttentionHeads, c.NumKeyValueHeads = vocab, 256, 704, 4, 8, 2
-	c.MaxPositionEmbeddings, c.RopeTheta, c.InitializerRange = 4096, 1e4, 0.05
+	c.VocabSize, c.HiddenSize, c.IntermediateSize, c.NumHiddenLayers, c.NumAttentionHeads, c.NumKeyValueHeads = vocab, 128, 384, 4, 4, 2
+	c.MaxPositionEmbeddings, c.RopeTheta, c.InitializerRange = 2048, 1e4, 0.03
 	c.BOSTokenID, c.EOSTokenID = nil, IDs{eos}
-	c.VisionConfig = Vision{ModelType: "siglip_vision_model", ImageSize: 112, PatchSize: 16, NumChannels: 3, HiddenSize: 128,
+	c.AddTimeInstruction = false
+	c.VisionConfig = Vision{ModelType: "siglip_vision_model", ImageSize: 96, PatchSize: 12, NumChannels: 3, HiddenSize: 128,
 		IntermediateSize: 384, NumHiddenLayers: 5, NumAttentionHeads: 4, HiddenAct: "gelu_pytorch_tanh", LayerNormEps: 1e-6}
-	c.QFormerConfig = QFormer{ModelType: "instructblip_qformer", NumQueryTokens: 32, HiddenSize: 128, IntermediateSize: 384,
-		NumHiddenLayers: 4, NumAttentionHeads: 4, EncoderHiddenSize: 96, CrossAttentionFrequency: 2, HiddenAct: "gelu",
+	c.QFormerConfig = QFormer{ModelType: "instructblip_qformer", NumQueryTokens: 16, HiddenSize: 192, IntermediateSize: 512,
+		NumHiddenLayers: 4, NumAttentionHeads: 3, EncoderHiddenSize: 128, CrossAttentionFrequency: 2, HiddenAct: "gelu",
 		LayerNormEps: 1e-12, VocabSize: 32, MaxPositionEmbeddings: 32}
-	c.MMHiddenSize, c.ImgNumPatches, c.ImgFeatureDim, c.ImgEncoderFeatureDim, c.PcdFeatureDim = 128, 16, 128, 256, 96
-	c.NumFrames = 16
-	c.PointEncoderConfig.Stem = 16
-	c.PointEncoderConfig.Encoder, c.PointEncoderConfig.Decoder = []int{16, 32, 64, 96}, []int{64, 48, 32, 32}
+	c.MMSpatialPoolMode, c.MMSpatialPoolStride = "average", 8
+	c.MMHiddenSize, c.ImgNumPatches, c.ImgFeatureDim, c.ImgEncoderFeatureDim, c.PcdFeatureDim = 128, 1, 192, 128, 128
+	c.NumFrames, c.VoxelSize = 12, 0.2
+	c.PointEncoderConfig.Stem = 24
+	c.PointEncoderConfig.Encoder, c.PointEncoderConfig.Decoder = []int{48, 72}, []int{48, 40}
+	c.RobotConfig = &RobotOptions{
+		DirectionOctaves: Octaves{0, 6}, PositionOctaves: Octaves{-1, 6}, TimeOctaves: Octaves{-4, 4}, VoxelFeatures: StatFeatures,
+		PatchMemory: true, EmptyMemory: true, Near: 0.3, Far: 8, Miss: 2.5,
+	}
 	return c
 }

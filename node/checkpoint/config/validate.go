@@ -80,6 +80,20 @@ func (c *Config) Validate() error {
 	if err := c.PointEncoderConfig.validate(); err != nil {
 		errs = append(errs, err)
 	}
+	if o := c.RobotConfig; o != nil {
+		if err := o.validate(); err != nil {
+			errs = append(errs, err)
+		}
+		if c.Profile != Robot {
+			bad("robot_config is set, but profile is %q", c.Profile)
+		}
+		if o.PatchMemory && c.PcdFeatureDim != c.HiddenSize {
+			bad("robot_config.patch_memory needs features of one width: pcd_feature_dim is %d, hidden_size %d", c.PcdFeatureDim, c.HiddenSize)
+		}
+		if o.VoxelFeatures == StatFeatures && c.PointEncoderConfig.Type != MinkUNet {
+			bad("robot_config.voxel_features stats is for point_encoder_config.type minkunet, not %q", c.PointEncoderConfig.Type)
+		}
+	}
 	return errors.Join(errs...)
 }
 

@@ -77,7 +77,7 @@ func PointEncoderSpecs(c *config.Config) ([]checkpoint.TensorSpec, error) {
 // Mink is the sparse U-Net of a config.
 func Mink(c *config.Config) network.Mink {
 	m, p := network.MinkUNet18A(), c.PointEncoderConfig
-	m.Stem, m.Encoder, m.Decoder, m.Out = p.Stem, p.Encoder, p.Decoder, c.PcdFeatureDim
+	m.In, m.Stem, m.Encoder, m.Decoder, m.Out = c.VoxelColumns(), p.Stem, p.Encoder, p.Decoder, c.PcdFeatureDim
 	return m
 }
 
@@ -226,11 +226,14 @@ func (l *lister) vision() {
 func (l *lister) aligner() {
 	c, q, std := l.config, l.config.QFormerConfig, l.config.InitializerRange
 	l.part("ray encoders", false)
-	rays := func(n int) (int, float64) { return config.RayColumns(n), 1 / math.Sqrt(float64(config.RayColumns(n))) }
-	in, ray := rays(c.PcdViewBasePE)
-	l.linear("pcd_ray_encoder.pcd_ray_projection_to_qformer", in, c.PcdFeatureDim, ray)
-	in, ray = rays(c.ImgViewBasePE)
-	l.linear("img_ray_encoder.img_ray_projection_to_qformer", in, q.HiddenSize, ray)
+	in := c.PointColumns()
+	l.linear("pcd_ray_encoder.pcd_ray_projection_to_qformer", in, c.PcdFeatureDim, 1/math.Sqrt(float64(in)))
+	in = c.ImageColumns()
+	l.linear("img_ray_encoder.img_ray_projection_to_qformer", in, q.HiddenSize, 1/math.Sqrt(float64(in)))
+	if o := c.RobotConfig; o != nil && o.EmptyMemory {
+		l.part("empty memory", false)
+		l.normal("memory_empty.weight", 1, 1, c.PcdFeatureDim)
+	}
 	l.part("Q-Former", false)
 	l.norm("qformer.embeddings.layernorm", q.HiddenSize)
 	for i := range q.NumHiddenLayers {

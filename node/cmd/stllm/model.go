@@ -110,7 +110,7 @@ func (a *app) modelCommand() *cobra.Command {
 			return nil
 		},
 	}
-	initCmd.Flags().StringVar(&name, "config", "nano", "nano (8 M parameters) or published (8 G, about 15 GB)")
+	initCmd.Flags().StringVar(&name, "config", "nano", "nano (3 M parameters) or published (8 G, about 15 GB)")
 	initCmd.Flags().Uint64Var(&seed, "seed", 1, "the same seed gives the same bytes")
 	var points string
 	info := &cobra.Command{

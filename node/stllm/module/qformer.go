@@ -21,18 +21,48 @@ type AlignerInputs struct {
 	Text      *graph.Value // embeddings of the user turn [L, LLM]
 	Points    *graph.Value // voxel features [N, D]
 	PointRays *graph.Value // ray encodings [N, columns]
+	// Patches and PatchRays go beside the voxels where the config has a patch memory; nil otherwise.
+	Patches   *graph.Value // unpooled features of all frames [M, D]
+	PatchRays *graph.Value // encodings of their places [M, columns]
 }
 
 // Inputs declares the inputs in the builder's graph; ray encodings are float32 (bfloat16 numbers in the published profile).
 func (a Aligner) Inputs(b *Builder) AlignerInputs {
 	c, g := a.Config, b.G
-	return AlignerInputs{
+	in := AlignerInputs{
 		Images:    g.Input("images", b.DType, graph.N("patches"), graph.D(c.ImgEncoderFeatureDim)),
-		ImageRays: g.Input("image_rays", graph.Float32, graph.N("patches"), graph.D(config.RayColumns(c.ImgViewBasePE))),
+		ImageRays: g.Input("image_rays", graph.Float32, graph.N("patches"), graph.D(c.ImageColumns())),
 		Text:      g.Input("text", b.DType, graph.N("text"), graph.D(c.HiddenSize)),
 		Points:    g.Input("points", graph.Float32, graph.N("voxels"), graph.D(c.PcdFeatureDim)),
-		PointRays: g.Input("point_rays", graph.Float32, graph.N("voxels"), graph.D(config.RayColumns(c.PcdViewBasePE))),
+		PointRays: g.Input("point_rays", graph.Float32, graph.N("voxels"), graph.D(c.PointColumns())),
 	}
+	if c.RobotConfig != nil && c.RobotConfig.PatchMemory {
+		in.Patches = g.Input("patches", b.DType, graph.N("memory"), graph.D(c.HiddenSize))
+		in.PatchRays = g.Input("patch_rays", graph.Float32, graph.N("memory"), graph.D(c.PointColumns()))
+	}
+	return in
+}
+
+// Memory is what the sequence cross-attends to: voxels, then patches, then the empty token, as far as the config has them
+// [N + M + 1, D].
+func (a Aligner) Memory(b *Builder, in AlignerInputs) *graph.Value {
+	c, g := a.Config, b.G
+	const layer = "pcd_ray_encoder.pcd_ray_projection_to_qformer"
+	pos := b.Linear(g.Cast(in.PointRays, b.DType), layer, c.PointColumns(), c.PcdFeatureDim, true)
+	b.probe("point_pos", pos)
+	parts := []*graph.Value{g.Add(g.Cast(in.Points, b.DType), pos)}
+	if in.Patches != nil {
+		// A patch's place is encoded by the voxels' own layer: both lie in one space.
+		pos := b.Linear(g.Cast(in.PatchRays, b.DType), layer, c.PointColumns(), c.PcdFeatureDim, true)
+		parts = append(parts, g.Add(in.Patches, pos))
+	}
+	if c.RobotConfig != nil && c.RobotConfig.EmptyMemory {
+		parts = append(parts, b.Weight("memory_empty.weight", 1, c.PcdFeatureDim))
+	}
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	return g.Concat(0, parts...)
 }
 
 // Evidence is where the latent queries looked: weights summed over cross-attention layers and heads, and over self-attention
@@ -49,14 +79,12 @@ func (a Aligner) Build(b *Builder, in AlignerInputs) (prefix *graph.Value, evide
 		if g.Err() != nil {
 			return
 		}
-		imagePos := b.Linear(g.Cast(in.ImageRays, b.DType), "img_ray_encoder.img_ray_projection_to_qformer", config.RayColumns(c.ImgViewBasePE), q.HiddenSize, true)
+		imagePos := b.Linear(g.Cast(in.ImageRays, b.DType), "img_ray_encoder.img_ray_projection_to_qformer", c.ImageColumns(), q.HiddenSize, true)
 		b.probe("image_pos", imagePos)
-		pointPos := b.Linear(g.Cast(in.PointRays, b.DType), "pcd_ray_encoder.pcd_ray_projection_to_qformer", config.RayColumns(c.PcdViewBasePE), c.PcdFeatureDim, true)
-		b.probe("point_pos", pointPos)
 		images := b.Linear(in.Images, "img_encoder_to_qformer_projection", c.ImgEncoderFeatureDim, q.HiddenSize, true)
 		b.probe("image_features", images)
 		text := b.Linear(in.Text, "text_embed_to_qformer_projection", c.HiddenSize, q.HiddenSize, true)
-		points := g.Add(g.Cast(in.Points, b.DType), pointPos)
+		points := a.Memory(b, in)
 		b.probe("qformer.points", points)
 		latent := b.Weight("latent_query.weight", q.NumQueryTokens, q.HiddenSize)
 		x := g.Concat(0, latent, g.Add(images, imagePos), text)

@@ -1,0 +1,95 @@
+package config
+
+import "fmt"
+
+// VoxelFeatures names what the point encoder is given of a voxel.
+type VoxelFeatures string
+
+// The features of a voxel: the colour of one of its points as published, or mean colour, centroid and fill.
+const (
+	ColorFeatures VoxelFeatures = "color"
+	StatFeatures  VoxelFeatures = "stats"
+)
+
+// RobotOptions are the robot profile's departures from the published model. Places and directions are those of the level
+// frame of the current (last) camera: x to its right, y ahead, z up, metres.
+type RobotOptions struct {
+	// DirectionOctaves and PositionOctaves are the frequencies 2^first … of the encodings of unit directions and of places
+	// in 1/m. A count of 0 positions leaves the places out.
+	DirectionOctaves Octaves `json:"direction_octaves"`
+	PositionOctaves  Octaves `json:"position_octaves"`
+	// TimeOctaves are the frequencies of a frame's age, rad/s.
+	TimeOctaves   Octaves       `json:"time_octaves"`
+	VoxelFeatures VoxelFeatures `json:"voxel_features"`
+	// PatchMemory puts the patches of all frames beside the voxels into the cross-attention memory, each at the place where
+	// its ray first meets the map.
+	PatchMemory bool `json:"patch_memory"`
+	// EmptyMemory adds one learned token to that memory, for questions about what is not there.
+	EmptyMemory bool `json:"empty_memory"`
+	// Near, Far and Miss bound the patches' rays: nothing nearer or further is hit, and a ray that hits nothing ends at Miss.
+	Near float64 `json:"near"`
+	Far  float64 `json:"far"`
+	Miss float64 `json:"miss"`
+}
+
+// Octaves are count frequencies, each twice the one before, from 2^first on.
+type Octaves struct {
+	First int `json:"first"`
+	Count int `json:"count"`
+}
+
+func (o Octaves) validate(name string, least int) error {
+	if o.Count < least || o.Count > 16 || o.First < -16 || o.First > 16 {
+		return fmt.Errorf("config: robot_config.%s is %+v, expected a count of %d to 16 and a first of -16 to 16", name, o, least)
+	}
+	return nil
+}
+
+// Columns is the width of an encoded place: direction, position with range, age, and whether it is a picture's.
+func (o *RobotOptions) Columns() int {
+	n := 3*(1+2*o.DirectionOctaves.Count) + 1 + 2*o.TimeOctaves.Count + 1
+	if o.PositionOctaves.Count > 0 {
+		n += 4 * (1 + 2*o.PositionOctaves.Count)
+	}
+	return n
+}
+
+func (o *RobotOptions) validate() error {
+	for _, f := range []struct {
+		name  string
+		o     Octaves
+		least int
+	}{{"direction_octaves", o.DirectionOctaves, 1}, {"position_octaves", o.PositionOctaves, 0}, {"time_octaves", o.TimeOctaves, 0}} {
+		if err := f.o.validate(f.name, f.least); err != nil {
+			return err
+		}
+	}
+	if o.VoxelFeatures != ColorFeatures && o.VoxelFeatures != StatFeatures {
+		return fmt.Errorf("config: robot_config.voxel_features is %q, expected color or stats", o.VoxelFeatures)
+	}
+	if !(o.Near > 0 && o.Near < o.Far && o.Far <= 1000 && o.Miss > 0 && o.Miss <= 1000) {
+		return fmt.Errorf("config: robot_config has near %v, far %v and miss %v, expected 0 < near < far and 0 < miss, in metres up to 1000", o.Near, o.Far, o.Miss)
+	}
+	return nil
+}
+
+// PointColumns is the width of an encoded voxel place, ImageColumns that of an encoded image token.
+func (c *Config) PointColumns() int { return c.columns(c.PcdViewBasePE) }
+
+// ImageColumns is the width of the encoding of an image token's ray or camera.
+func (c *Config) ImageColumns() int { return c.columns(c.ImgViewBasePE) }
+
+func (c *Config) columns(published int) int {
+	if c.RobotConfig != nil {
+		return c.RobotConfig.Columns()
+	}
+	return RayColumns(published)
+}
+
+// VoxelColumns is the width of the point encoder's input.
+func (c *Config) VoxelColumns() int {
+	if c.RobotConfig != nil && c.RobotConfig.VoxelFeatures == StatFeatures {
+		return 7
+	}
+	return 3
+}
