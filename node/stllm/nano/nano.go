@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/stllm/stllm/node/checkpoint"
 	"github.com/stllm/stllm/node/checkpoint/config"
@@ -16,8 +15,8 @@ import (
 	"github.com/stllm/stllm/node/tokenizer"
 )
 
-// vocabulary is the number of ordinary tokens of the nano tokenizer.
-const vocabulary = 1200
+// vocabulary is the number of ordinary tokens of the nano tokenizer: 256 bytes and the words of its questions.
+const vocabulary = 1600
 
 // specials are the template's tokens, in the order of their ids after the ordinary ones.
 func specials() []string { return []string{"<|endoftext|>", "<|im_start|>", "<|im_end|>"} }
@@ -31,7 +30,11 @@ func Init(ctx context.Context, dir, name string, seed uint64, progress func(done
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("model folder: %w", err)
 	}
-	tok, err := tokenizer.Train(corpus(), vocabulary, specials())
+	texts, err := corpus()
+	if err != nil {
+		return err
+	}
+	tok, err := tokenizer.Train(texts, vocabulary, specials())
 	if err != nil {
 		return err
 	}
@@ -88,31 +91,4 @@ func writeJSON(path string, v any, more map[string]any) error {
 		return err
 	}
 	return os.WriteFile(path, append(data, '\n'), 0o644)
-}
-
-// corpus are sentences of the kind that the tasks are made of, so that their words become tokens.
-func corpus() []string {
-	things := strings.Fields("fridge freezer hob oven microwave dishwasher sink tap cupboard drawer counter table chair shelf bin " +
-		"kettle toaster blender coffee_machine washing_machine window door island stool plant lamp cabinet hood rack radiator " +
-		"mug plate bowl pan pot lid knife fork spoon glass bottle phone book apple sponge cloth jug board box tin kettle")
-	places := strings.Fields("left right front back behind front-left front-right back-left back-right ahead beside above under near far nearer further closer")
-	verbs := strings.Fields("turn walk go take put open close fill pour wash cut wipe bring move look switch pick carry leave wait")
-	var out []string
-	for i, thing := range things {
-		thing = strings.ReplaceAll(thing, "_", " ")
-		place, verb := places[i%len(places)], verbs[i%len(verbs)]
-		out = append(out,
-			"Where is the "+thing+"? The "+thing+" is to the "+place+" of the person.",
-			"In which direction is the "+thing+" from where I stand now?",
-			"Which is nearer, the "+thing+" or the "+strings.ReplaceAll(things[(i+7)%len(things)], "_", " ")+"?",
-			"I have not seen the "+thing+". There is no "+thing+" here.",
-			"Where did I last see the "+thing+", and how do I get there?",
-			"1. "+strings.ToUpper(verb[:1])+verb[1:]+" to the "+thing+". 2. Open the "+thing+".",
-			"Did I get closer to the "+thing+" or further from it? About the same distance.",
-			"What should I do next with the "+thing+"? "+verb+" "+place,
-			"When the "+thing+" was opened, was the "+thing+" to the "+place+"?",
-		)
-	}
-	return append(out, "The video lasts for 7.47 seconds, and 16 frames are uniformly sampled from it. These frames are located at 0.00s,2.47s.",
-		"Please answer the following questions related to this video.", "system\nYou are a helpful assistant.", "user\n", "assistant\n")
 }
