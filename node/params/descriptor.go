@@ -222,12 +222,20 @@ func number(v float64) string {
 	return strconv.FormatFloat(v, 'g', -1, 64)
 }
 
-// find looks a parameter up; the error names the nearest known one.
-func find(name string) (*Descriptor, error) {
+// Lookup finds a parameter's descriptor.
+func Lookup(name string) (Descriptor, bool) {
 	for i := range table {
 		if table[i].Name == name {
-			return &table[i], nil
+			return table[i], true
 		}
+	}
+	return Descriptor{}, false
+}
+
+// find is Lookup with an error that names the nearest known one.
+func find(name string) (*Descriptor, error) {
+	if d, ok := Lookup(name); ok {
+		return &d, nil
 	}
 	best, distance := "", math.MaxInt
 	for i := range table {

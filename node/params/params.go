@@ -82,38 +82,32 @@ func (p *Parameters) Set(name string, value any) error {
 
 // Change is Set for a running node: it also refuses parameters that are read once at the start.
 func (p *Parameters) Change(name string, value any) error {
-	d, err := find(name)
-	if err != nil {
-		return err
-	}
-	next := *p
-	if err := next.Set(name, value); err != nil {
-		return err
-	}
-	if d.ReadOnly && d.load(&next) != d.load(p) {
-		return &Error{Name: name, Found: text(d.load(&next)), Expected: fmt.Sprintf("%s, since it is read once at the start; restart the node to change it", text(d.load(p)))}
-	}
-	if err := next.Validate(); err != nil {
-		return err
-	}
-	*p = next
-	return nil
+	return p.ChangeAll(map[string]any{name: value})
 }
 
-// ChangeAll changes several values at once or none of them.
+// ChangeAll changes several values at once or none of them. Values that only fit together may come together.
 func (p *Parameters) ChangeAll(values map[string]any) error {
-	next := *p
-	for _, d := range table { // in the table's order, so that the first error is always the same one
-		if v, ok := values[d.Name]; ok {
-			if err := next.Change(d.Name, v); err != nil {
-				return err
-			}
-		}
-	}
 	for name := range values {
 		if _, err := find(name); err != nil {
 			return err
 		}
+	}
+	next := *p
+	for i := range table { // in the table's order, so that the first error is always the same one
+		d := &table[i]
+		v, ok := values[d.Name]
+		if !ok {
+			continue
+		}
+		if err := next.Set(d.Name, v); err != nil {
+			return err
+		}
+		if d.ReadOnly && d.load(&next) != d.load(p) {
+			return &Error{Name: d.Name, Found: text(d.load(&next)), Expected: fmt.Sprintf("%s, since it is read once at the start; restart the node to change it", text(d.load(p)))}
+		}
+	}
+	if err := next.Validate(); err != nil {
+		return err
 	}
 	*p = next
 	return nil

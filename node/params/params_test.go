@@ -116,6 +116,12 @@ func TestChange(t *testing.T) {
 	if err := p.ChangeAll(map[string]any{"frames": 4, "nonsense": 2}); err == nil || p != before {
 		t.Errorf("unknown: %v", err)
 	}
+	if err := p.ChangeAll(map[string]any{"frames": 3, "window_max_frames": 3}); err != nil || p.Frames != 3 || p.WindowMaxFrames != 3 {
+		t.Errorf("two that only fit together: %v", err)
+	}
+	if err := p.ChangeAll(map[string]any{"window_max_frames": 600}); err != nil {
+		t.Error(err)
+	}
 	if err := p.ChangeAll(map[string]any{"frames": 4, "top_p": 0.5}); err != nil || p.Frames != 4 || p.TopP != 0.5 {
 		t.Errorf("%v", err)
 	}
