@@ -23,10 +23,13 @@ const (
 	NoPoints  Ablation = "no-points"  // without the map, its extent included; pictures and poses stay
 	NoVideo   Ablation = "no-video"   // without the pictures; the camera's path and the map stay
 	WrongPose Ablation = "wrong-pose" // every pose is another frame's, turned by 60° to 300° about the camera's vertical axis
+	// Shuffled asks nobody: every item gets the whole run's answer to another item of its task. What it scores, the mix of
+	// answers scores without regard to what was asked and seen.
+	Shuffled Ablation = "shuffled"
 )
 
 // Ablations are all runs in the order of reports.
-func Ablations() []Ablation { return []Ablation{None, Blind, NoPoints, NoVideo, WrongPose} }
+func Ablations() []Ablation { return []Ablation{None, Blind, NoPoints, NoVideo, WrongPose, Shuffled} }
 
 // ParseAblations reads a list such as "none,blind". An empty one is the whole run alone.
 func ParseAblations(s string) ([]Ablation, error) {
@@ -37,7 +40,7 @@ func ParseAblations(s string) ([]Ablation, error) {
 		case a == "" && s == "":
 			a = None
 		case !slices.Contains(Ablations(), a):
-			return nil, fmt.Errorf("ablation %q is not known, expected some of none, blind, no-points, no-video, wrong-pose, joined by commas", a)
+			return nil, fmt.Errorf("ablation %q is not known, expected some of none, blind, no-points, no-video, wrong-pose, shuffled, joined by commas", a)
 		}
 		if slices.Contains(out, a) {
 			return nil, fmt.Errorf("ablation %q is named twice", a)

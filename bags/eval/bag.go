@@ -115,15 +115,11 @@ func (s *bagSource) Items(context.Context) ([]Item, error) {
 			ID: stem + "/" + q.ID, Task: stllm.Task(q.Task), Group: q.Group, Question: q.Text, Choices: q.Choices, Reference: q.Answer,
 			Label: q.Label, About: about, File: path,
 			Open: func(ctx context.Context) (*Clip, error) {
-				all, err := s.clips.get(s.bag, func() (map[string]captured, error) { return s.replay(ctx, list) })
+				all, err := s.clips.get(s.bag, func() (map[string]captured, error) { return replayed(ctx, s.bag, list, s.o) })
 				if err != nil {
 					return nil, err
 				}
-				c, ok := all[q.ID]
-				if !ok {
-					return nil, fmt.Errorf("the replay of %s did not come to the question", s.bag)
-				}
-				return c.clip, c.err
+				return all[q.ID].get(s.bag)
 			},
 		})
 	}
@@ -136,20 +132,27 @@ type captured struct {
 	err  error
 }
 
-func (s *bagSource) replay(ctx context.Context, list []replay.Question) (map[string]captured, error) {
+func (c captured) get(bag string) (*Clip, error) {
+	if c.clip == nil && c.err == nil {
+		return nil, fmt.Errorf("the replay of %s did not come to the question", bag)
+	}
+	return c.clip, c.err
+}
+
+// replayed drives the robot by a bag and catches what each question would be answered from.
+func replayed(ctx context.Context, bag string, list []replay.Question, opt BagOptions) (map[string]captured, error) {
 	// What the recorder says would not pass for a choice or a plan, and neither changes what is seen.
 	asked := slices.Clone(list)
 	for i := range asked {
 		asked[i].Choices, asked[i].Task = nil, ""
 	}
-	set := s.o.Params
-	res, err := replay.Run(ctx, replay.Options{Bags: []string{s.bag}, Questions: asked, Model: recorder{s.o.Frames}, Params: set, Links: s.o.Links, Log: s.o.Log})
+	res, err := replay.Run(ctx, replay.Options{Bags: []string{bag}, Questions: asked, Model: recorder{opt.Frames}, Params: opt.Params, Links: opt.Links, Log: opt.Log})
 	if err != nil {
 		return nil, err
 	}
 	var boxes []picture.Box
-	if s.o.Boxes != nil {
-		boxes = s.o.Boxes(s.bag)
+	if opt.Boxes != nil {
+		boxes = opt.Boxes(bag)
 	}
 	out := map[string]captured{}
 	for _, a := range res.Answers {
@@ -165,7 +168,7 @@ func (s *bagSource) replay(ctx context.Context, list []replay.Question) (map[str
 		for _, f := range o.Frames {
 			p, ok := f.Features.(recorded)
 			if !ok {
-				return nil, fmt.Errorf("replay of %s: a frame has features %T", s.bag, f.Features)
+				return nil, fmt.Errorf("replay of %s: a frame has features %T", bag, f.Features)
 			}
 			c.Frames = append(c.Frames, Frame{Name: fmt.Sprintf("image_%06d", f.Seq), Stamp: f.Stamp, Picture: p.RGB, Pose: f.Pose, K: f.K, Width: f.Width, Height: f.Height})
 		}

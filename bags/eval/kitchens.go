@@ -2,37 +2,38 @@ package eval
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
 	"sync"
 
-	"github.com/stllm/stllm/node/imaging"
+	"github.com/rs/zerolog"
+
+	"github.com/stllm/stllm/bags/replay"
 	"github.com/stllm/stllm/node/kitchen"
-	"github.com/stllm/stllm/node/kitchen/render"
+	"github.com/stllm/stllm/node/params"
 	"github.com/stllm/stllm/node/picture"
-	"github.com/stllm/stllm/node/scene"
 )
 
 // KitchenOptions say which synthetic kitchens are asked about.
 type KitchenOptions struct {
-	Seed    uint64          // of the first kitchen
-	Count   int             // kitchens, default 10
-	Frames  int             // frames that an answerer sees of a window, default 32
-	Kitchen kitchen.Options // of each; its seed is not used
+	Seed    uint64            // of the first kitchen
+	Count   int               // kitchens, default 10
+	Frames  int               // frames that an answerer sees of a window, default 32
+	Kitchen kitchen.Options   // of each; its seed is not used
+	Params  params.Parameters // of the robot; the zero value is params.Default()
+	Ahead   int               // kitchens that are made while another is asked about, default 1; each holds some 150 MB
+	Temp    string            // folder for the bag of a kitchen while it is replayed; default: the system's
+	Log     zerolog.Logger    // of the robot
 }
 
-// kitchens is the source of synthetic kitchens, made as they are needed.
+// kitchens is the source of synthetic kitchens. Each goes through the whole node: it is written as a bag, which drives the
+// robot of the live node, and what the robot would have given to its model is what an item shows. The bag is then removed.
 type kitchens struct {
-	o    KitchenOptions
-	made *cache[uint64, *madeKitchen]
-}
-
-// madeKitchen is a kitchen with the pictures that were rendered of it.
-type madeKitchen struct {
-	*kitchen.Kitchen
-	cloud    func() *scene.Cloud
-	pictures *cache[int, *imaging.RGB]
-	drawing  sync.Mutex // a kitchen has one renderer
+	o     KitchenOptions
+	clips *cache[uint64, map[string]captured]
 }
 
 // Kitchens is the source of Count kitchens with the seeds from Seed on.
@@ -43,92 +44,116 @@ func Kitchens(o KitchenOptions) (Source, error) {
 	if o.Frames == 0 {
 		o.Frames = 32
 	}
+	if o.Ahead == 0 {
+		o.Ahead = 1
+	}
+	if o.Params.FixedFrame == "" {
+		o.Params = params.Default()
+	}
 	switch {
-	case o.Count < 0:
-		return nil, fmt.Errorf("kitchens: count is %d, expected at least 1", o.Count)
+	case o.Count < 0 || o.Count > 1e6:
+		return nil, fmt.Errorf("kitchens: count is %d, expected 1 to 1000000", o.Count)
 	case o.Frames < 1:
 		return nil, fmt.Errorf("kitchens: frames is %d, expected at least 1", o.Frames)
+	case o.Ahead < 0 || o.Ahead > 64:
+		return nil, fmt.Errorf("kitchens: ahead is %d, expected 1 to 64", o.Ahead)
 	}
-	return &kitchens{o, newCache[uint64, *madeKitchen](sharedScenes)}, nil
+	return &kitchens{o, newCache[uint64, map[string]captured](o.Ahead + 2)}, nil
 }
 
 func (s *kitchens) Name() string {
 	return fmt.Sprintf("kitchens %d to %d", s.o.Seed, s.o.Seed+uint64(s.o.Count)-1)
 }
 
+func (s *kitchens) generate(seed uint64) (*kitchen.Kitchen, error) {
+	o := s.o.Kitchen
+	o.Seed = seed
+	return kitchen.Generate(o)
+}
+
+// Items furnishes every kitchen and asks; nothing is painted yet.
 func (s *kitchens) Items(ctx context.Context) ([]Item, error) {
+	byKitchen := make([][]Item, s.o.Count)
+	next := make(chan int)
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for n := range next {
+				byKitchen[n] = s.items(s.o.Seed + uint64(n))
+			}
+		})
+	}
+	for n := 0; n < s.o.Count && ctx.Err() == nil; n++ {
+		next <- n
+	}
+	close(next)
+	wg.Wait()
 	var out []Item
-	for n := range s.o.Count {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		seed := s.o.Seed + uint64(n)
-		k, err := s.kitchen(seed)
-		if err != nil {
-			out = append(out, Item{ID: fmt.Sprintf("k%d", seed), File: s.Name(), Err: fmt.Errorf("kitchen %d: %w", seed, err)})
-			continue
-		}
-		for i, q := range k.Questions {
-			out = append(out, Item{
-				ID: fmt.Sprintf("k%d/%s", seed, q.ID), Task: q.Task, Group: q.Group, Question: q.Text, Reference: q.Answer,
-				Label: q.Label.String(), About: q.About, File: fmt.Sprintf("kitchen %d", seed),
-				Open: func(context.Context) (*Clip, error) { return s.open(seed, i) },
-			})
+	for _, list := range byKitchen {
+		out = append(out, list...)
+	}
+	return out, ctx.Err()
+}
+
+func (s *kitchens) items(seed uint64) (out []Item) {
+	file := fmt.Sprintf("kitchen %d", seed)
+	k, err := s.generate(seed)
+	if err != nil {
+		return []Item{{ID: fmt.Sprintf("k%d", seed), File: s.Name(), Err: fmt.Errorf("%s: %w", file, err)}}
+	}
+	for _, q := range k.Questions {
+		out = append(out, Item{
+			ID: fmt.Sprintf("k%d/%s", seed, q.ID), Task: q.Task, Group: q.Group, Question: q.Text, Reference: q.Answer,
+			Label: q.Label.String(), About: q.About, File: file,
+			Open: func(ctx context.Context) (*Clip, error) { return s.open(ctx, seed, q.ID) },
+		})
+	}
+	return out
+}
+
+// open waits for the item's kitchen and has the ones that come next made meanwhile.
+func (s *kitchens) open(ctx context.Context, seed uint64, id string) (*Clip, error) {
+	for n := range uint64(s.o.Ahead) {
+		if later := seed + n + 1; later < s.o.Seed+uint64(s.o.Count) {
+			go func() { _, _ = s.made(ctx, later) }() // whoever asks for it gets the error
 		}
 	}
-	return out, nil
-}
-
-func (s *kitchens) kitchen(seed uint64) (*madeKitchen, error) {
-	return s.made.get(seed, func() (*madeKitchen, error) {
-		o := s.o.Kitchen
-		o.Seed = seed
-		k, err := kitchen.Generate(o)
-		if err != nil {
-			return nil, err
-		}
-		cloud := sync.OnceValue(func() *scene.Cloud {
-			c, _ := k.Cloud()
-			return c
-		})
-		return &madeKitchen{Kitchen: k, cloud: cloud, pictures: newCache[int, *imaging.RGB](4 * s.o.Frames)}, nil
-	})
-}
-
-func (s *kitchens) open(seed uint64, question int) (*Clip, error) {
-	k, err := s.kitchen(seed)
+	all, err := s.made(ctx, seed)
 	if err != nil {
 		return nil, err
 	}
-	q := k.Questions[question]
-	c := &Clip{Seconds: q.Window[1] - q.Window[0], Map: k.cloud()}
-	picked := k.Pick(q.At, s.o.Frames)
-	if len(picked) == 0 {
-		return nil, errors.New("no picture lies before the question")
+	return all[id].get(fmt.Sprintf("kitchen %d", seed))
+}
+
+func (s *kitchens) made(ctx context.Context, seed uint64) (map[string]captured, error) {
+	return s.clips.get(seed, func() (map[string]captured, error) { return s.make(ctx, seed) })
+}
+
+// make writes a kitchen's bag, replays it and removes it.
+func (s *kitchens) make(ctx context.Context, seed uint64) (map[string]captured, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
-	cam := k.Options.Camera()
-	for _, i := range picked {
-		f := k.Frames[i]
-		p, err := k.pictures.get(i, func() (*imaging.RGB, error) {
-			k.drawing.Lock()
-			defer k.drawing.Unlock()
-			var r render.Picture
-			k.Picture(i, &r)
-			return &imaging.RGB{Width: cam.Width, Height: cam.Height, Pix: r.RGB}, nil
-		})
-		if err != nil {
-			return nil, err
-		}
-		c.Frames = append(c.Frames, Frame{Name: fmt.Sprintf("picture_%04d", i), Stamp: f.Stamp, Picture: p, Pose: f.Camera,
-			K: cam.K(), Width: cam.Width, Height: cam.Height})
+	k, err := s.generate(seed)
+	if err != nil {
+		return nil, err
 	}
-	for _, f := range k.Frames {
-		if f.Time >= q.Window[0] && f.Time <= q.Window[1] {
-			c.Path = append(c.Path, f.Camera)
-		}
+	dir, err := os.MkdirTemp(s.o.Temp, "stllm-kitchen-*")
+	if err != nil {
+		return nil, fmt.Errorf("folder for the bag: %w", err)
 	}
+	defer os.RemoveAll(dir)
+	bag := filepath.Join(dir, fmt.Sprintf("k%d.bag", seed))
+	if err := kitchen.Write(k, bag, nil); err != nil {
+		return nil, err
+	}
+	list, err := replay.ReadQuestions(strings.TrimSuffix(bag, ".bag") + ".questions.yaml")
+	if err != nil {
+		return nil, err
+	}
+	var boxes []picture.Box
 	for _, b := range k.Boxes {
-		c.Boxes = append(c.Boxes, picture.Box{Name: b.Name, X: b.X, Y: b.Y, Width: b.Width, Depth: b.Depth, Yaw: b.Yaw})
+		boxes = append(boxes, picture.Box{Name: b.Name, X: b.X, Y: b.Y, Width: b.Width, Depth: b.Depth, Yaw: b.Yaw})
 	}
-	return c, nil
+	return replayed(ctx, bag, list, BagOptions{Params: s.o.Params, Frames: s.o.Frames, Boxes: func(string) []picture.Box { return boxes }, Log: s.o.Log})
 }

@@ -22,6 +22,7 @@ type Prediction struct {
 	Index     int        `json:"index"` // of the item in the evaluation, from 0
 	Task      stllm.Task `json:"task,omitempty"`
 	Group     string     `json:"group,omitempty"`
+	About     string     `json:"about,omitempty"` // the noun asked about, where known
 	Question  string     `json:"question"`
 	Reference string     `json:"reference"`
 	Label     string     `json:"label,omitempty"` // of the right answer

@@ -112,7 +112,11 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	perSecond, err := o.work(ctx, o.jobs(items, before), len(items)*len(o.Runs), out)
+	asked := slices.DeleteFunc(slices.Clone(o.Runs), func(a Ablation) bool { return a == Shuffled })
+	perSecond, err := o.work(ctx, o.jobs(items, before, asked), len(items)*len(asked), out)
+	if err == nil && len(asked) < len(o.Runs) {
+		err = shuffleAgain(path, o.Seed, out)
+	}
 	if err = errors.Join(err, out.close()); err != nil {
 		return nil, err
 	}
@@ -143,6 +147,9 @@ func (o *Options) validate() error {
 		if !slices.Contains(Ablations(), r) || slices.Contains(o.Runs[:i], r) {
 			return fmt.Errorf("evaluate: run %q is unknown or named twice", r)
 		}
+	}
+	if slices.Contains(o.Runs, Shuffled) && !slices.Contains(o.Runs, None) {
+		return errors.New("evaluate: run shuffled hands out the answers of the whole run: ask for none as well")
 	}
 	o.Workers = max(o.Workers, 1)
 	return nil
@@ -214,7 +221,7 @@ func readSettings(path string) (*Settings, error) {
 }
 
 // jobs are the items that lack an answer in some run.
-func (o *Options) jobs(items []Item, before []Prediction) []job {
+func (o *Options) jobs(items []Item, before []Prediction, runs []Ablation) []job {
 	have := map[key]bool{}
 	for _, p := range before {
 		have[key{p.Run, p.ID}] = p.Error == ""
@@ -222,7 +229,7 @@ func (o *Options) jobs(items []Item, before []Prediction) []job {
 	var out []job
 	for i := range items {
 		j := job{item: &items[i], at: i, draw: o.Pictures < 0 || i < o.Pictures}
-		for _, r := range o.Runs {
+		for _, r := range runs {
 			if !have[key{r, items[i].ID}] {
 				j.runs = append(j.runs, r)
 			}
@@ -307,7 +314,7 @@ func (o *Options) item(ctx context.Context, j job, done func(Prediction)) {
 	}
 	for _, run := range j.runs {
 		started := time.Now()
-		p := Prediction{Run: run, ID: it.ID, Index: j.at, Task: it.Task, Group: it.Group, Question: strings.ToValidUTF8(it.Question, "?"),
+		p := Prediction{Run: run, ID: it.ID, Index: j.at, Task: it.Task, Group: it.Group, About: it.About, Question: strings.ToValidUTF8(it.Question, "?"),
 			Reference: strings.ToValidUTF8(it.Reference, "?"), Label: it.truth()}
 		err := broken
 		if err == nil {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/stllm/stllm/bags/metrics"
+	"github.com/stllm/stllm/node/label"
 	"github.com/stllm/stllm/node/stllm"
 )
 
@@ -19,23 +20,38 @@ type Scores struct {
 	Runs map[Ablation]*RunScores `json:"runs"`
 	// Incomplete are the runs that lack answers, with the number that they have; they are not scored.
 	Incomplete map[Ablation]int `json:"incomplete,omitempty"`
+	// Guessers know the words of the questions and the right answers of other scenes' items, and nothing else.
+	Guessers map[string]*Accuracy `json:"guessers,omitempty"`
 }
 
-// RunScores are the scores of one run.
-type RunScores struct {
+// Accuracy is label accuracy in all and by part, with 95 % intervals by bootstrap.
+type Accuracy struct {
 	// LabelAccuracy is the share of items whose answer says exactly the right label. Failed items are wrong, and so are
 	// answers that say none; items whose right answer has no label are not counted. 0 where no item has a label.
 	LabelAccuracy float64                `json:"label_accuracy"`
 	Groups        map[string]float64     `json:"groups"`
 	Tasks         map[stllm.Task]float64 `json:"tasks"`
-	Metrics       TextScores             `json:"metrics"`
 	Intervals     Intervals              `json:"intervals"` // 95 %, by bootstrap
+}
+
+// RunScores are the scores of one run.
+type RunScores struct {
+	Accuracy
+	Metrics    TextScores  `json:"metrics"`
+	Abstention *Abstention `json:"abstention,omitempty"` // where some right answers are that a thing is not there or was not seen
 
 	Items     int         `json:"items"`
 	Labelled  int         `json:"labelled"` // items that label accuracy counts
 	NoLabel   int         `json:"no_label"` // of these, answers that say no label, or several
 	Failed    []Failure   `json:"failed"`
 	Confusion []Confusion `json:"confusion"`
+}
+
+// Abstention is about items whose right answer is that the thing is not there or was not seen.
+type Abstention struct {
+	Items    int              `json:"items"`
+	Accuracy metrics.Interval `json:"accuracy"` // of these, answers that say so
+	False    metrics.Interval `json:"false"`    // of the others with a label, answers that say so
 }
 
 // Failure names an item without an answer.
@@ -96,6 +112,12 @@ func Score(ctx context.Context, dir string, scorer metrics.Scorer) (*Result, err
 			return nil, fmt.Errorf("score run %s of %s: %w", run, dir, err)
 		}
 	}
+	for _, run := range Ablations() { // questions and right answers are the same in all
+		if res.Scores.Runs[run] != nil {
+			res.Scores.Guessers = guessers(byRun[run], res.Settings.Seed)
+			break
+		}
+	}
 	return res, writeJSON(filepath.Join(dir, ScoresFile), res.Scores)
 }
 
@@ -144,18 +166,98 @@ func (p *Prediction) pair() (metrics.Pair, bool) {
 // counted tells whether label accuracy counts an item: one with a label, and one so broken that nothing is known of it.
 func (p *Prediction) counted() bool { return p.Label != "" || p.Error != "" && p.Reference == "" }
 
-func hit(p *Prediction) float64 {
-	if p.Right() {
+func hit(p *Prediction) float64 { return one(p.Right()) }
+
+func one(b bool) float64 {
+	if b {
 		return 1
 	}
 	return 0
 }
 
-func scoreRun(ctx context.Context, list []Prediction, seed uint64, scorer metrics.Scorer) (*RunScores, error) {
-	s := &RunScores{Groups: map[string]float64{}, Tasks: map[stllm.Task]float64{}, Items: len(list), Failed: []Failure{}, Confusion: []Confusion{},
-		Intervals: Intervals{Groups: map[string]metrics.Interval{}, Tasks: map[stllm.Task]metrics.Interval{}}}
+// accuracyOf counts hits of the counted items, by index of the list.
+func accuracyOf(list []Prediction, hit func(i int) bool, seed uint64) Accuracy {
 	var all []float64
 	groups, tasks := map[string][]float64{}, map[stllm.Task][]float64{}
+	for i := range list {
+		p := &list[i]
+		if !p.counted() {
+			continue
+		}
+		h := one(hit(i))
+		all = append(all, h)
+		if p.Group != "" {
+			groups[p.Group] = append(groups[p.Group], h)
+		}
+		if p.Task != "" {
+			tasks[p.Task] = append(tasks[p.Task], h)
+		}
+	}
+	a := Accuracy{Groups: map[string]float64{}, Tasks: map[stllm.Task]float64{},
+		Intervals: Intervals{Groups: map[string]metrics.Interval{}, Tasks: map[stllm.Task]metrics.Interval{}}}
+	if len(all) > 0 {
+		in := metrics.Bootstrap(all, seed)
+		a.LabelAccuracy, a.Intervals.LabelAccuracy = in.Mean, &in
+	}
+	for g, v := range groups {
+		a.Intervals.Groups[g] = metrics.Bootstrap(v, seed)
+		a.Groups[g] = a.Intervals.Groups[g].Mean
+	}
+	for t, v := range tasks {
+		a.Intervals.Tasks[t] = metrics.Bootstrap(v, seed)
+		a.Tasks[t] = a.Intervals.Tasks[t].Mean
+	}
+	return a
+}
+
+// unseen is the label of an answer that abstains.
+var unseen = label.Label{Unseen: true}.String()
+
+func abstention(list []Prediction, seed uint64) *Abstention {
+	var yes, no []float64
+	for i := range list {
+		switch p := &list[i]; {
+		case p.Label == unseen:
+			yes = append(yes, hit(p))
+		case p.Label != "":
+			no = append(no, one(p.Said == unseen))
+		}
+	}
+	if len(yes) == 0 {
+		return nil
+	}
+	a := &Abstention{Items: len(yes), Accuracy: metrics.Bootstrap(yes, seed)}
+	if len(no) > 0 {
+		a.False = metrics.Bootstrap(no, seed)
+	}
+	return a
+}
+
+// minGuessed is the number of labelled items from which guessing from the others says something.
+const minGuessed = 50
+
+// guessers scores what can be had without looking.
+func guessers(list []Prediction, seed uint64) map[string]*Accuracy {
+	labelled := 0
+	for i := range list {
+		if list[i].Label != "" {
+			labelled++
+		}
+	}
+	if labelled < minGuessed {
+		return nil
+	}
+	out := map[string]*Accuracy{}
+	for name, said := range guesses(list) {
+		a := accuracyOf(list, func(i int) bool { return list[i].Label != "" && said[i] == list[i].Label }, seed)
+		out[name] = &a
+	}
+	return out
+}
+
+func scoreRun(ctx context.Context, list []Prediction, seed uint64, scorer metrics.Scorer) (*RunScores, error) {
+	s := &RunScores{Accuracy: accuracyOf(list, func(i int) bool { return list[i].Right() }, seed), Abstention: abstention(list, seed),
+		Items: len(list), Failed: []Failure{}, Confusion: []Confusion{}}
 	truth, said := map[stllm.Task][]string{}, map[stllm.Task][]string{}
 	var pairs []metrics.Pair
 	taskPairs := map[stllm.Task][]metrics.Pair{}
@@ -175,29 +277,9 @@ func scoreRun(ctx context.Context, list []Prediction, seed uint64, scorer metric
 		if p.Said == "" {
 			s.NoLabel++
 		}
-		h := hit(p)
-		all = append(all, h)
-		if p.Group != "" {
-			groups[p.Group] = append(groups[p.Group], h)
-		}
-		if p.Task != "" {
-			tasks[p.Task] = append(tasks[p.Task], h)
-		}
 		if p.Label != "" {
 			truth[p.Task], said[p.Task] = append(truth[p.Task], p.Label), append(said[p.Task], p.Said)
 		}
-	}
-	if len(all) > 0 {
-		in := metrics.Bootstrap(all, seed)
-		s.LabelAccuracy, s.Intervals.LabelAccuracy = in.Mean, &in
-	}
-	for g, v := range groups {
-		s.Intervals.Groups[g] = metrics.Bootstrap(v, seed)
-		s.Groups[g] = s.Intervals.Groups[g].Mean
-	}
-	for t, v := range tasks {
-		s.Intervals.Tasks[t] = metrics.Bootstrap(v, seed)
-		s.Tasks[t] = s.Intervals.Tasks[t].Mean
 	}
 	for _, t := range sortedTasks(truth) {
 		c, err := metrics.Confuse(truth[t], said[t])

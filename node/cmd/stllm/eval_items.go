@@ -1,0 +1,109 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/pflag"
+
+	"github.com/stllm/stllm/bags/eval"
+	"github.com/stllm/stllm/bags/rea"
+	"github.com/stllm/stllm/node/kitchen"
+	"github.com/stllm/stllm/node/params"
+	"github.com/stllm/stllm/node/picture"
+)
+
+// itemFlags say what is asked about.
+type itemFlags struct {
+	items     []string
+	questions string
+	roots     rea.Roots
+	kitchen   kitchen.Options
+	frames    int
+}
+
+func (f *itemFlags) add(s *pflag.FlagSet) {
+	s.StringArrayVar(&f.items, "items", nil, "REA list (.json), bag, folder of bags, or kitchens:FIRST..LAST; may be repeated")
+	s.StringVar(&f.questions, "questions", "", "questions file of the bag (default: NAME.questions.yaml beside it)")
+	s.IntVar(&f.frames, "frames", 0, "frames of a window; 0: as many as the model wants (32 for an endpoint)")
+	s.StringVar(&f.roots.Videos, "rea-videos", "", "folder that REA items' video paths are relative to (default: that of the list)")
+	s.StringVar(&f.roots.PointClouds, "rea-points", "", "the same of point clouds")
+	s.StringVar(&f.roots.C2Ws, "rea-poses", "", "the same of camera poses")
+	s.StringVar(&f.roots.K, "rea-intrinsics", "", "the same of intrinsics")
+	s.IntVar(&f.kitchen.Quiz.Count, "kitchen-questions", 12, "questions about a kitchen, 1 to 1000")
+	s.IntVar(&f.kitchen.Quiz.Windows, "kitchen-moments", 4, "moments at which they are asked, 1 to 32")
+	s.Float64Var(&f.kitchen.Rate, "kitchen-rate", 10, "pictures a second, 1 to 60")
+	s.Float64Var(&f.kitchen.Quiz.Margin, "kitchen-margin", 0, "ask only what stays true when places are off by this, 0 to 0.5 m; 0: borderline cases too")
+}
+
+// source joins what --items names.
+func (f *itemFlags) source(a *app, e *evalFlags, p params.Parameters, frames int, temp string) (eval.Source, error) {
+	if len(f.items) == 0 {
+		return nil, usageError{errors.New("--items is needed: a REA list, a bag, a folder of bags, or kitchens:FIRST..LAST")}
+	}
+	quiet := zerolog.Nop() // the robot would tell of every answer of the one that only looks
+	if a.verbose {
+		quiet = a.log
+	}
+	links, err := extrinsics(&p)
+	if err != nil {
+		return nil, err
+	}
+	var all eval.Several
+	for _, spec := range f.items {
+		var one eval.Source
+		var err error
+		if seeds, ok := strings.CutPrefix(spec, "kitchens:"); ok {
+			var first, last uint64
+			if first, last, err = seedRange(seeds); err != nil {
+				return nil, usageError{fmt.Errorf("--items %s: %w", spec, err)}
+			}
+			one, err = eval.Kitchens(eval.KitchenOptions{Seed: first, Count: int(last-first) + 1, Frames: frames, Kitchen: f.kitchen, Params: p,
+				Ahead: max(1, e.workers), Temp: temp, Log: quiet})
+		} else if filepath.Ext(spec) == ".json" {
+			roots := rea.RootsBeside(spec)
+			for _, r := range []struct{ to, from *string }{{&roots.Videos, &f.roots.Videos}, {&roots.PointClouds, &f.roots.PointClouds},
+				{&roots.C2Ws, &f.roots.C2Ws}, {&roots.K, &f.roots.K}} {
+				if *r.from != "" {
+					*r.to = *r.from
+				}
+			}
+			one = eval.REA(spec, roots, frames)
+		} else {
+			one, err = eval.Bags(spec, eval.BagOptions{Questions: f.questions, Params: p, Links: links, Frames: frames, Log: quiet, Boxes: func(bag string) []picture.Box {
+				boxes, err := readBoxes(beside(bag, ".scene.json"))
+				if err != nil {
+					a.log.Warn().Err(err).Msg("boxes are not drawn")
+				}
+				return boxes
+			}})
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, one)
+	}
+	if len(all) == 1 {
+		return all[0], nil
+	}
+	return all, nil
+}
+
+// seedRange reads "7" or "1000..1099".
+func seedRange(s string) (first, last uint64, err error) {
+	a, b, ranged := strings.Cut(s, "..")
+	if first, err = strconv.ParseUint(a, 10, 63); err != nil {
+		return 0, 0, fmt.Errorf("%q is no seed, expected a number or FIRST..LAST", a)
+	}
+	if !ranged {
+		return first, first, nil
+	}
+	if last, err = strconv.ParseUint(b, 10, 63); err != nil || last < first || last-first >= 1e6 {
+		return 0, 0, fmt.Errorf("%q is no range of seeds, expected FIRST..LAST with at most a million kitchens", s)
+	}
+	return first, last, nil
+}
