@@ -98,7 +98,7 @@ func (n *Network) load(ctx context.Context, dir string) (err error) {
 	if n.tok.Size() > n.cfg.VocabSize {
 		return fmt.Errorf("tokenizer has ids up to %d, config field vocab_size is %d", n.tok.Size()-1, n.cfg.VocabSize)
 	}
-	n.prompts, err = prompt.New(promptTokens{n.tok}, prompt.Options{Timed: n.cfg.AddTimeInstruction, GenerationHeader: true})
+	n.prompts, err = NewPrompts(n.tok, n.cfg)
 	if err != nil {
 		return err
 	}
@@ -143,6 +143,15 @@ func (n *Network) load(ctx context.Context, dir string) (err error) {
 		}
 	}
 	return n.scratch.Unlink()
+}
+
+// NewPrompts writes prompts as a config has them. The trainer uses it as well, so that it trains on what the node asks.
+func NewPrompts(tok *tokenizer.Tokenizer, c *config.Config) (*prompt.Builder, error) {
+	o := prompt.Options{Timed: c.AddTimeInstruction, GenerationHeader: true}
+	if c.RobotConfig != nil {
+		o.System = c.RobotConfig.SystemPrompt
+	}
+	return prompt.New(promptTokens{tok}, o)
 }
 
 // promptTokens lets a tokenizer write prompts.

@@ -26,6 +26,8 @@ type RobotOptions struct {
 	PatchMemory bool `json:"patch_memory"`
 	// EmptyMemory adds one learned token to that memory, for questions about what is not there.
 	EmptyMemory bool `json:"empty_memory"`
+	// SystemPrompt is the system turn's text; empty: the published one.
+	SystemPrompt string `json:"system_prompt"`
 	// Near, Far and Miss bound the patches' rays: nothing nearer or further is hit, and a ray that hits nothing ends at Miss.
 	Near float64 `json:"near"`
 	Far  float64 `json:"far"`

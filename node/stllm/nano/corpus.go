@@ -38,7 +38,7 @@ func corpus() ([]string, error) {
 	for _, d := range label.Directions() {
 		out = append(out, "to your "+d+", to the "+d+" of the person")
 	}
-	for _, text := range []string{prompt.System, "system\n", "user\n", "assistant\n", "0 1 2 3 4 5 6 7 8 9"} {
+	for _, text := range []string{prompt.System, "Answer from the map and the video.", "system\n", "user\n", "assistant\n", "0 1 2 3 4 5 6 7 8 9"} {
 		out = append(out, text, text)
 	}
 	return out, nil

@@ -1,0 +1,295 @@
+// Package lookup starts a robot-profile model so that its aligner can look a word up from the first step: the words of the
+// classes, the encoders' features and the keys of the cross-attention live in one space, and places in another beside it. It
+// changes numbers only; the graph stays the published one.
+//
+// The features' first half holds classes, one orthonormal direction each, the second half places. A word of a class has its
+// direction in the first half, every word has random numbers in the second.
+package lookup
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strings"
+
+	"github.com/stllm/stllm/node/checkpoint/config"
+	"github.com/stllm/stllm/node/kitchen"
+	"github.com/stllm/stllm/node/stllm/nano"
+	"github.com/stllm/stllm/node/tokenizer"
+	"github.com/stllm/stllm/node/trainer/weights"
+)
+
+// Logit turns the product of a feature with a class direction into the logit that the class is there: Scale·product + Shift.
+// It is fixed, so that products have one size in both encoders.
+const (
+	Scale = 8
+	Shift = -4
+)
+
+// Space is the class half of the features.
+type Space struct {
+	Width     int         // of features
+	Half      int         // of it, for classes
+	Direction [][]float32 // by class, Half numbers each, orthonormal
+}
+
+// NewSpace draws the directions; the same seed gives the same space.
+func NewSpace(c *config.Config, seed uint64) (*Space, error) {
+	s := &Space{Width: c.PcdFeatureDim, Half: c.PcdFeatureDim / 2}
+	classes := kitchen.Classes()
+	if len(classes) > s.Half {
+		return nil, fmt.Errorf("look-up start: %d classes do not fit %d features", len(classes), s.Half)
+	}
+	if c.HiddenSize != s.Width || c.QFormerConfig.HiddenSize < 3*s.Half || c.QFormerConfig.HiddenSize != c.QFormerConfig.NumAttentionHeads*s.Half {
+		return nil, fmt.Errorf("look-up start: hidden_size %d, qformer hidden_size %d and heads %d do not fit pcd_feature_dim %d: expected the same, half as much again or more, and heads of half of it",
+			c.HiddenSize, c.QFormerConfig.HiddenSize, c.QFormerConfig.NumAttentionHeads, s.Width)
+	}
+	r := rand.New(rand.NewPCG(seed, 0x6c6f6f6b))
+	for range classes {
+		v := make([]float64, s.Half)
+		for i := range v {
+			v[i] = r.NormFloat64()
+		}
+		for range 2 { // twice, for the digits that the first pass loses
+			for _, u := range s.Direction {
+				dot := 0.0
+				for i := range v {
+					dot += v[i] * float64(u[i])
+				}
+				for i := range v {
+					v[i] -= dot * float64(u[i])
+				}
+			}
+		}
+		n := 0.0
+		for _, x := range v {
+			n += x * x
+		}
+		u := make([]float32, s.Half)
+		for i := range v {
+			u[i] = float32(v[i] / math.Sqrt(n))
+		}
+		s.Direction = append(s.Direction, u)
+	}
+	return s, nil
+}
+
+// Matrix is the directions as columns [Half, classes]: features times it are products.
+func (s *Space) Matrix() []float32 {
+	out := make([]float32, s.Half*len(s.Direction))
+	for k, u := range s.Direction {
+		for i, v := range u {
+			out[i*len(s.Direction)+k] = v
+		}
+	}
+	return out
+}
+
+// Start writes the look-up start into a model's weights.
+func Start(w *weights.Set, c *config.Config, tok *tokenizer.Tokenizer, s *Space, seed uint64) error {
+	if c.RobotConfig == nil {
+		return fmt.Errorf("look-up start: config has no robot_config")
+	}
+	b := starter{w: w, c: c, s: s, r: rand.New(rand.NewPCG(seed, 0x73746172))}
+	b.words(tok)
+	b.inputs()
+	for i := 0; i < c.QFormerConfig.NumHiddenLayers; i += c.QFormerConfig.CrossAttentionFrequency {
+		b.cross(fmt.Sprintf("qformer.encoder.layer.%d.crossattention.", i))
+	}
+	b.encoders()
+	b.decoder()
+	return b.err
+}
+
+type starter struct {
+	w   *weights.Set
+	c   *config.Config
+	s   *Space
+	r   *rand.Rand
+	err error
+}
+
+// matrix is a tensor [rows, cols] set to zero.
+func (b *starter) matrix(name string, rows, cols int) func(i, j int) *float32 {
+	data := b.zero(name, rows, cols)
+	return func(i, j int) *float32 { return &data[i*cols+j] }
+}
+
+func (b *starter) zero(name string, shape ...int) []float32 {
+	n := 1
+	for _, d := range shape {
+		n *= d
+	}
+	t, err := b.w.Need(name, shape...)
+	if err != nil {
+		if b.err == nil {
+			b.err = fmt.Errorf("look-up start: %w", err)
+		}
+		return make([]float32, n)
+	}
+	clear(t.Data)
+	return t.Data
+}
+
+func (b *starter) noise(std float64) float32 { return float32(std * b.r.NormFloat64()) }
+
+// words gives every token random numbers in the second half, and tokens that name a class its direction in the first.
+func (b *starter) words(tok *tokenizer.Tokenizer) {
+	half, width := b.s.Half, b.s.Width
+	at := b.matrix("model.embed_tokens.weight", b.c.VocabSize, width)
+	for id := range b.c.VocabSize {
+		for j := half; j < width; j++ {
+			*at(id, j) = b.noise(1 / math.Sqrt(float64(half)))
+		}
+	}
+	for k, class := range kitchen.Classes() {
+		word := nano.ClassWord(class)
+		forms := []string{" " + word, word, " " + word + "s", strings.ToUpper(word[:1]) + word[1:], " " + strings.ToUpper(word[:1]) + word[1:]}
+		for n, form := range forms {
+			ids := tok.Encode(form)
+			if len(ids) != 1 {
+				if n == 0 && b.err == nil {
+					b.err = fmt.Errorf("look-up start: the tokenizer splits %q", form)
+				}
+				continue
+			}
+			for i, v := range b.s.Direction[k] {
+				*at(int(ids[0]), i) = v
+			}
+		}
+	}
+}
+
+// inputs lets text and pictures into the sequence as they are, and codes places beside them.
+func (b *starter) inputs() {
+	d, h, e, half := b.c.HiddenSize, b.c.QFormerConfig.HiddenSize, b.c.PcdFeatureDim, b.s.Half
+	for _, name := range []string{"text_embed_to_qformer_projection", "img_encoder_to_qformer_projection"} {
+		at := b.matrix(name+".weight", h, d)
+		for i := range d {
+			*at(i, i) = 1
+		}
+	}
+	// The code of a place: raw metres, direction, age and origin in rows of their own, random mixtures in the rest.
+	columns := b.c.PointColumns()
+	code := make([][]float32, half)
+	for i := range code {
+		code[i] = make([]float32, columns)
+		for j := range code[i] {
+			code[i][j] = b.noise(math.Sqrt(2 / float64(columns)))
+		}
+	}
+	raw := []int{0, 1, 2}
+	if o := b.c.RobotConfig; o.PositionOctaves.Count > 0 {
+		split := 3 * (1 + 2*o.DirectionOctaves.Count)
+		raw = append(raw, split, split+1, split+2, split+3)
+	}
+	times := columns - 1 - 2*b.c.RobotConfig.TimeOctaves.Count - 1
+	for j := times; j < columns; j++ {
+		raw = append(raw, j)
+	}
+	for i, j := range raw[:min(len(raw), half)] {
+		clear(code[i])
+		code[i][j] = 1
+	}
+	points := b.matrix("pcd_ray_encoder.pcd_ray_projection_to_qformer.weight", e, columns)
+	images := b.matrix("img_ray_encoder.img_ray_projection_to_qformer.weight", h, b.c.ImageColumns())
+	for i := range half {
+		for j := range columns {
+			*points(half+i, j) = code[i][j]
+			*images(h-half+i, j) = code[i][j]
+		}
+	}
+	if b.c.RobotConfig.EmptyMemory {
+		// The empty token answers to every word as a thing does of which one cannot tell whether it is there.
+		at := b.matrix("memory_empty.weight", 1, e)
+		for _, u := range b.s.Direction {
+			for i, v := range u {
+				*at(0, i) += -Shift / Scale * v
+			}
+		}
+	}
+}
+
+// sharpness of the heads' look-up: a score is the logit of the word's class times it. Heads beyond repeat the last.
+var sharpness = []float64{1, 2, 1}
+
+// cross lets each head ask by class: two heads bring back the place of what they find, the last what else is there.
+func (b *starter) cross(p string) {
+	h, e, half := b.c.QFormerConfig.HiddenSize, b.c.PcdFeatureDim, b.s.Half
+	heads := b.c.QFormerConfig.NumAttentionHeads
+	query, key := b.matrix(p+"attention.query.weight", h, h), b.matrix(p+"attention.key.weight", h, e)
+	value, out := b.matrix(p+"attention.value.weight", h, e), b.matrix(p+"output.dense.weight", h, h)
+	// A class word's direction has this length behind the input LayerNorm: half of a token's variance.
+	length := math.Sqrt(float64(h) / 2)
+	for head := range heads {
+		sharp := sharpness[min(head, len(sharpness)-1)]
+		w := math.Sqrt(sharp * Scale * math.Sqrt(float64(half)) / length)
+		for k, u := range b.s.Direction {
+			for i, v := range u {
+				*query(head*half+k, i) = float32(w) * v
+				*key(head*half+k, i) = float32(w) * v
+			}
+		}
+		for k := len(b.s.Direction); k < half; k++ {
+			for i := range h {
+				*query(head*half+k, i) = b.noise(0.02)
+			}
+			for i := range e {
+				*key(head*half+k, i) = b.noise(0.02)
+			}
+		}
+		places := head < heads-1
+		for i := range half {
+			if places {
+				*value(head*half+i, half+i) = 1
+				*out(h-half+i, head*half+i) = 1 / float32(heads-1)
+			} else {
+				*value(head*half+i, i) = 1
+				*out(i, head*half+i) = 4
+			}
+		}
+	}
+}
+
+// encoders leaves the places' half of the features empty.
+func (b *starter) encoders() {
+	for _, name := range b.w.Names("pcd_encoder.") {
+		if !strings.HasSuffix(name, "final.kernel") {
+			continue
+		}
+		t, err := b.w.Get(name)
+		if err != nil || len(t.Shape) != 2 {
+			b.err = fmt.Errorf("look-up start: %s has the shape %v, expected two dimensions", name, t.Shape)
+			return
+		}
+		for i := range t.Data {
+			if i%t.Shape[1] >= b.s.Half {
+				t.Data[i] = 0
+			}
+		}
+	}
+	t, err := b.w.Need("model.mm_projector.2.weight", b.c.HiddenSize, b.c.HiddenSize)
+	if err != nil {
+		b.err = fmt.Errorf("look-up start: %w", err)
+		return
+	}
+	clear(t.Data[b.s.Half*b.c.HiddenSize:])
+}
+
+// decoder widens the published start, which is made for a model thirty times as wide.
+func (b *starter) decoder() {
+	std := 0.7 / math.Sqrt(float64(b.c.HiddenSize))
+	for _, name := range b.w.Names("model.layers.") {
+		t, err := b.w.Get(name)
+		if err != nil || len(t.Shape) != 2 {
+			continue
+		}
+		s := std
+		if strings.Contains(name, "o_proj") || strings.Contains(name, "down_proj") {
+			s /= math.Sqrt(2 * float64(b.c.NumHiddenLayers))
+		}
+		for i := range t.Data {
+			t.Data[i] = b.noise(s)
+		}
+	}
+}
