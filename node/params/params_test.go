@@ -182,6 +182,83 @@ func TestROS1Arguments(t *testing.T) {
 	}
 }
 
+func TestROS2Arguments(t *testing.T) {
+	file := func(text string) string {
+		path := filepath.Join(t.TempDir(), "p.yaml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	shared := file("/**:\n  ros__parameters:\n    use_sim_time: true\n    robot_radius: 0.2\n    qos_overrides:\n      /tf: {subscription: {depth: 5}}\n    footprint: [1, 2]\n    frames: 4\n" +
+		"/ns/stllm:\n  ros__parameters:\n    frames: 5\n    start_type_description_service: false\n")
+	for _, c := range []struct {
+		name    string
+		files   []string
+		values  map[string]string
+		want    func(*Parameters)
+		foreign string
+		err     string
+	}{
+		{name: "nothing", want: func(*Parameters) {}},
+		{name: "shared file", files: []string{shared}, want: func(p *Parameters) { p.UseSimTime, p.Frames = true, 5 },
+			foreign: "robot_radius qos_overrides footprint start_type_description_service"},
+		{name: "later file wins", files: []string{shared, file("/**/stllm:\n  ros__parameters: {frames: 6}\n")},
+			want:    func(p *Parameters) { p.UseSimTime, p.Frames = true, 6 },
+			foreign: "robot_radius qos_overrides footprint start_type_description_service"},
+		{name: "value wins", files: []string{shared}, values: map[string]string{"frames": "7"}, want: func(p *Parameters) { p.UseSimTime, p.Frames = true, 7 },
+			foreign: "robot_radius qos_overrides footprint start_type_description_service"},
+		{name: "YAML values", values: map[string]string{"fixed_frame": "'odom'", "model": "/m/a b:c", "image_topic": "~/image", "tf_timeout": "1", "do_sample": "yes", "camera_info_topic": "", "seed": "0x10"},
+			want: func(p *Parameters) {
+				p.FixedFrame, p.Model, p.ImageTopic, p.TFTimeout, p.DoSample, p.Seed = "odom", "/m/a b:c", "~/image", 1, true, 16
+			}},
+		{name: "text that looks like a number", values: map[string]string{"fixed_frame": "12", "model": "off"}, want: func(p *Parameters) { p.FixedFrame, p.Model = "12", "off" }},
+		{name: "of every node", values: map[string]string{"qos_overrides./tf.subscription.depth": "3"}, want: func(*Parameters) {}, foreign: "qos_overrides./tf.subscription.depth"},
+		{name: "typo in our own section", files: []string{file("/ns/stllm:\n  ros__parameters:\n    frams: 5\n")}, err: `p.yaml:3: there is no parameter "frams"`},
+		{name: "typo on the command line", values: map[string]string{"frams": "5"}, err: `there is no parameter "frams"`},
+		{name: "bad value", values: map[string]string{"frames": "many"}, err: "argument -p frames:=many: parameter frames is"},
+		{name: "list", values: map[string]string{"frames": "[1]"}, err: "expected a single YAML value: a whole number"},
+		{name: "no file", files: []string{"/nonexistent.yaml"}, err: "read parameters"},
+		{name: "bad value in a shared section", files: []string{file("/**:\n  ros__parameters:\n    frames: 9999\n")}, err: "p.yaml:3: parameter frames is 9999"},
+		{name: "against another", values: map[string]string{"tf_timeout": "20"}, err: "at most tf_cache"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p, want := Default(), Default()
+			foreign, err := p.ROS2Arguments(c.files, c.values, "/ns/stllm")
+			if c.err != "" {
+				if err == nil || !strings.Contains(err.Error(), c.err) || p != want {
+					t.Errorf("%v, expected %q", err, c.err)
+				}
+				return
+			}
+			var names []string
+			for _, f := range foreign {
+				names = append(names, f.Name)
+			}
+			c.want(&want)
+			if err != nil || p != want || strings.Join(names, " ") != c.foreign {
+				t.Errorf("%v\n%+v\nforeign %v", err, p, names)
+			}
+		})
+	}
+}
+
+func FuzzROS2Value(f *testing.F) {
+	for _, s := range []string{"1", "'odom'", "[1, 2]", "a: b", "!!binary x", "&a *a", "# c", "|\n x"} {
+		f.Add("fixed_frame", s)
+		f.Add("frames", s)
+	}
+	f.Fuzz(func(t *testing.T, name, value string) {
+		p := Default()
+		if _, err := p.ROS2Arguments(nil, map[string]string{name: value}, "/stllm"); err != nil && p != Default() {
+			t.Fatal("a refused value changed something")
+		}
+		if err := p.Validate(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 // The shipped file is what the table says; STLLM_WRITE=1 writes it anew.
 func TestYAMLIsShipped(t *testing.T) {
 	want := RenderYAML()

@@ -17,24 +17,42 @@ const maxFile = 1 << 20
 
 // LoadFile is Load on a file.
 func (p *Parameters) LoadFile(path, node string) error {
+	data, err := readFile(path)
+	if err != nil {
+		return err
+	}
+	return p.Load(data, path, node)
+}
+
+func readFile(path string) ([]byte, error) {
 	st, err := os.Stat(path)
 	if err != nil {
-		return fmt.Errorf("read parameters: %w", err)
+		return nil, fmt.Errorf("read parameters: %w", err)
 	}
 	if st.Size() > maxFile {
-		return fmt.Errorf("read parameters: %s has %d bytes, expected at most %d", path, st.Size(), maxFile)
+		return nil, fmt.Errorf("read parameters: %s has %d bytes, expected at most %d", path, st.Size(), maxFile)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return fmt.Errorf("read parameters: %w", err)
+		return nil, fmt.Errorf("read parameters: %w", err)
 	}
-	return p.Load(data, path, node)
+	return data, nil
 }
 
 // Load reads YAML in one of the forms that the ROS generations use: a flat list of parameters (rosparam), or lists under
 // node names and ros__parameters (a ROS 2 parameter file), of which those for node, its base name or a wildcard apply, in
 // the order of the file. file is for error messages, which carry the line. On an error p is as before.
 func (p *Parameters) Load(data []byte, file, node string) error {
+	next := *p
+	if err := next.load(data, &loader{p: &next, file: file, node: node, seen: map[string]int{}}); err != nil {
+		return err
+	}
+	*p = next
+	return nil
+}
+
+func (p *Parameters) load(data []byte, l *loader) error {
+	file := l.file
 	if len(data) > maxFile {
 		return fmt.Errorf("%s has %d bytes, expected at most %d", file, len(data), maxFile)
 	}
@@ -45,8 +63,6 @@ func (p *Parameters) Load(data []byte, file, node string) error {
 	if err != nil {
 		return fmt.Errorf("%s: not YAML: %s", file, yaml.FormatError(err, false, false))
 	}
-	next := *p
-	l := loader{p: &next, file: file, node: node, seen: map[string]int{}}
 	for _, doc := range tree.Docs {
 		if doc.Body == nil || doc.Body.Type() == ast.NullType || doc.Body.Type() == ast.CommentType {
 			continue
@@ -55,10 +71,9 @@ func (p *Parameters) Load(data []byte, file, node string) error {
 			return err
 		}
 	}
-	if err := next.Validate(); err != nil {
+	if err := p.Validate(); err != nil {
 		return l.located(err)
 	}
-	*p = next
 	return nil
 }
 
@@ -105,6 +120,11 @@ type loader struct {
 	file string
 	node string
 	seen map[string]int // line on which each parameter was set
+
+	// ros2: in sections of wildcards, and of names that ROS 2 gives to every node, what is not ours is foreign.
+	ros2     bool
+	wildcard bool // the section that is read is for several nodes
+	foreign  []*UnknownError
 }
 
 // located adds the line on which the parameter was set.
@@ -189,6 +209,7 @@ func (l *loader) forNode(name string, list []*ast.MappingValueNode) error {
 		if !nested {
 			return fmt.Errorf("%s:%d: expected `name: value` lines under ros__parameters, found %s", l.file, line(e.Value), e.Value.Type())
 		}
+		l.wildcard = strings.Contains(name, "*")
 		for _, v := range sub {
 			if err := l.value(key(v), v); err != nil {
 				return err
@@ -220,12 +241,40 @@ func matches(pattern, name []string) bool {
 
 func (l *loader) value(name string, e *ast.MappingValueNode) error {
 	at := line(e.Key)
-	var v any
-	switch n := e.Value.(type) {
+	d, err := find(name)
+	if err != nil {
+		unknown := err.(*UnknownError)
+		unknown.File, unknown.Line = l.file, at
+		if l.ros2 && (l.wildcard || ofEveryNode(name)) {
+			l.foreign = append(l.foreign, unknown)
+			return nil
+		}
+		return unknown
+	}
+	v, ok := scalar(e.Value, d.Kind)
+	if !ok {
+		return &Error{Name: name, Found: "a YAML " + strings.ToLower(e.Value.Type().String()), Expected: "a single value", File: l.file, Line: at}
+	}
+	if err := l.p.Set(name, v); err != nil {
+		var wrong *Error
+		if errors.As(err, &wrong) {
+			wrong.File, wrong.Line = l.file, at
+		}
+		return err
+	}
+	l.seen[name] = at
+	return nil
+}
+
+// scalar is the value of a node that has just one. Where text is wanted, `1` or `off` is meant as text.
+func scalar(node ast.Node, kind Kind) (v any, ok bool) {
+	switch n := node.(type) {
 	case *ast.StringNode:
-		v = n.Value
+		return n.Value, true
 	case *ast.LiteralNode:
-		v = strings.TrimRight(n.Value.Value, "\n")
+		return strings.TrimRight(n.Value.Value, "\n"), true
+	case *ast.NullNode:
+		v = ""
 	case *ast.BoolNode:
 		v = n.Value
 	case *ast.IntegerNode:
@@ -236,53 +285,13 @@ func (l *loader) value(name string, e *ast.MappingValueNode) error {
 		v = n.Value
 	case *ast.NanNode:
 		v = n.GetValue()
-	case *ast.NullNode:
-		v = ""
 	default:
-		return &Error{Name: name, Found: "a YAML " + strings.ToLower(e.Value.Type().String()), Expected: "a single value", File: l.file, Line: at}
+		return nil, false
 	}
-	if d, err := find(name); err == nil && d.Kind == String { // `fixed_frame: 1` or `off` is meant as text
-		if _, isText := v.(string); !isText {
-			v = strings.TrimSpace(e.Value.GetToken().Value)
-		}
+	if kind == String {
+		v = strings.TrimSpace(node.GetToken().Value)
 	}
-	err := l.p.Set(name, v)
-	var wrong *Error
-	var unknown *UnknownError
-	switch {
-	case errors.As(err, &unknown):
-		unknown.File, unknown.Line = l.file, at
-		return unknown
-	case errors.As(err, &wrong):
-		wrong.File, wrong.Line = l.file, at
-		return wrong
-	case err != nil:
-		return err
-	}
-	l.seen[name] = at
-	return nil
-}
-
-// ROS1Arguments takes private parameters (`_name:=value`) out of a ROS 1 command line and returns the other arguments.
-// `__name:=` and its like are not parameters.
-func (p *Parameters) ROS1Arguments(args []string) ([]string, error) {
-	var rest []string
-	next := *p
-	for _, a := range args {
-		name, value, ok := strings.Cut(a, ":=")
-		if !ok || !strings.HasPrefix(name, "_") || strings.HasPrefix(name, "__") {
-			rest = append(rest, a)
-			continue
-		}
-		if err := next.Set(name[1:], value); err != nil {
-			return nil, fmt.Errorf("argument %q: %w", a, err)
-		}
-	}
-	if err := next.Validate(); err != nil {
-		return nil, err
-	}
-	*p = next
-	return rest, nil
+	return v, true
 }
 
 // RenderYAML writes the commented parameter file with all defaults.
