@@ -28,6 +28,7 @@ type endpoints struct {
 	subs    []transport.Subscription
 	pubs    []transport.Publisher
 	images  []transport.Subscription // by source number
+	always  []transport.Subscription // of subs, those that an inactive robot keeps
 	failed  atomic.Uint64            // publications that the transport refused
 }
 
@@ -45,6 +46,7 @@ func (r *Robot) connect() error {
 	if err != nil {
 		return err
 	}
+	e.images = make([]transport.Subscription, 2)
 	e.imageTopic, e.infoTopic, e.mapTopic = names.image, names.info, names.mapPoints
 
 	publish := func(to *transport.Publisher, name string, sample msgs.Message, qos transport.QoS) {
@@ -69,34 +71,15 @@ func (r *Robot) connect() error {
 		}
 	}
 
-	subscribe := func(k kind, source int, name string, sample msgs.Message, qos transport.QoS) {
-		if err != nil {
-			return
-		}
-		var s transport.Subscription
-		if s, err = t.Subscribe(name, sample, qos, r.handOver(k, source)); err != nil {
-			return
-		}
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		if e.subs = append(e.subs, s); k == kindImage {
-			e.images[source] = s
-		}
+	if err == nil {
+		err = r.subscribe(true, kindQuestion, 0, "~question", &msgs.Question{}, p.QoSQuestion())
 	}
-	e.images = make([]transport.Subscription, 2)
-	// Transforms and intrinsics first, so that the first frames find them.
-	subscribe(kindTFStatic, 0, "/tf_static", &msgs.TFMessage{}, p.QoSTFStatic())
-	subscribe(kindTF, 0, "/tf", &msgs.TFMessage{}, p.QoSTF())
-	subscribe(kindCameraInfo, 0, names.info, &msgs.CameraInfo{}, p.QoSCameraInfo())
-	subscribe(kindMap, 0, names.mapPoints, &msgs.PointCloud2{}, p.QoSMap())
-	if p.ImageTransport != "compressed" {
-		subscribe(kindImage, sourceRaw, names.image, &msgs.Image{}, p.QoSImage())
+	if err == nil {
+		err = r.subscribe(true, kindQuestion, 1, "~question_text", &msgs.String{}, p.QoSQuestion())
 	}
-	if p.ImageTransport != "raw" {
-		subscribe(kindImage, sourceCompressed, names.compressed, &msgs.CompressedImage{}, p.QoSImage())
+	if err == nil && !r.cfg.Inactive {
+		err = r.connectInputs()
 	}
-	subscribe(kindQuestion, 0, "~question", &msgs.Question{}, p.QoSQuestion())
-	subscribe(kindQuestion, 1, "~question_text", &msgs.String{}, p.QoSQuestion())
 	if err != nil {
 		return err
 	}

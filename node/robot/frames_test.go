@@ -2,6 +2,7 @@ package robot
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"image"
 	"image/jpeg"
@@ -119,7 +120,7 @@ func TestCauses(t *testing.T) {
 			g.image(t0)
 		}},
 		{CauseModelNotReady, "", func(g *rig, _ *time.Duration) {
-			_ = g.robot.SetActive(g.context(), false)
+			_ = g.robot.SetModel(g.context(), nil, errors.New("none"))
 			g.image(t0)
 		}},
 		{CauseQueueFull, "image_queue", func(g *rig, _ *time.Duration) {

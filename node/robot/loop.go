@@ -60,8 +60,10 @@ func (r *Robot) loop() {
 			req.reply <- r.changeParameters(req.values)
 		case req := <-r.chModel:
 			r.setModel(req)
-		case active := <-r.chActive:
-			r.s.active = active
+		case req := <-r.chActive:
+			r.setActive(req)
+		case c := <-r.chQuiet:
+			r.s.quiet = append(r.s.quiet, c)
 		case c := <-r.chSettle:
 			r.s.settlers = append(r.s.settlers, c)
 		case c := <-r.chStatus:
@@ -94,6 +96,12 @@ func (r *Robot) step() {
 			c <- struct{}{}
 		}
 		r.s.settlers = nil
+	}
+	if len(r.s.quiet) > 0 && r.s.encoding == 0 && r.s.maps.working_ == nil && r.s.running == nil {
+		for _, c := range r.s.quiet {
+			c <- struct{}{}
+		}
+		r.s.quiet = nil
 	}
 }
 
@@ -330,7 +338,7 @@ func (r *Robot) shutDown() {
 			drained = true
 		}
 	}
-	for _, c := range r.s.settlers {
+	for _, c := range append(r.s.settlers, r.s.quiet...) {
 		c <- struct{}{}
 	}
 	r.ends.close()

@@ -91,7 +91,7 @@ func (r *Robot) advanceMap() {
 			job.waitErr = err
 		}
 	}
-	if s.next != nil && s.working_ == nil && r.s.model != nil {
+	if s.next != nil && s.working_ == nil && r.s.model != nil && r.s.active {
 		s.working_, s.next = s.next, nil
 		s.working_.model = r.s.model
 		r.mapJobs <- s.working_ // has room: one job at a time

@@ -202,7 +202,7 @@ func (r *Robot) check(q *question) (code uint16, sentence string) {
 	}
 	switch {
 	case !r.s.active:
-		return msgs.AnswerErrorModelNotReady, "The node is not active; activate it through its lifecycle services."
+		return msgs.AnswerErrorModelNotReady, inactiveSentence
 	case r.s.modelErr != nil:
 		return msgs.AnswerErrorModelNotReady, "The model could not be loaded: " + r.s.modelErr.Error()
 	case r.s.model == nil:
@@ -281,6 +281,8 @@ func endCode(cause error, after time.Duration) (uint16, string) {
 	switch {
 	case errors.Is(cause, errShutdown):
 		return msgs.AnswerErrorShuttingDown, "The node is shutting down."
+	case errors.Is(cause, errInactive):
+		return msgs.AnswerErrorModelNotReady, inactiveSentence
 	case errors.Is(cause, errDeadline):
 		return msgs.AnswerErrorDeadlineExceeded, fmt.Sprintf("The deadline passed after %.1f s; give the question more time, or ask when fewer are waiting.", after.Seconds())
 	}

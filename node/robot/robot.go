@@ -44,6 +44,8 @@ type Config struct {
 	Labels    Labeller    // nil: answers have no label
 	Links     []calibration.Link
 	Log       zerolog.Logger
+	// Inactive begins without camera, TF and map, and refuses questions, until SetActive (ROS 2 lifecycle).
+	Inactive bool
 
 	// ThumbWidth is the width of the small pictures that frames keep for people, pixels; 0: none.
 	ThumbWidth int
@@ -71,12 +73,16 @@ type Robot struct {
 	ends   endpoints
 	work   sync.WaitGroup
 
+	activity  sync.Mutex // one SetActive after the other
+	connected bool       // to camera, TF and map; under activity
+
 	// Requests to the state goroutine.
 	chAsk    chan *question
 	chClear  chan chan int
 	chParams chan paramsReq
 	chModel  chan modelReq
-	chActive chan bool
+	chActive chan activeReq
+	chQuiet  chan chan struct{}
 	chSettle chan chan struct{}
 	chStatus chan chan Status
 	chWake   chan struct{} // a question's context has ended
@@ -117,6 +123,7 @@ type state struct {
 	running     *question
 	nextID      uint64
 	settlers    []chan struct{}
+	quiet       []chan struct{} // told when no worker is at a model
 	drops       map[Cause]uint64
 	lastDrop    Drop
 	images      counter
@@ -161,14 +168,14 @@ func New(cfg Config) (*Robot, error) {
 			kindMap: 2, kindQuestion: 1000, kindTick: 1000,
 		}, cfg.Lossless),
 		chAsk: make(chan *question), chClear: make(chan chan int), chParams: make(chan paramsReq), chModel: make(chan modelReq),
-		chActive: make(chan bool), chSettle: make(chan chan struct{}), chStatus: make(chan chan Status), chWake: make(chan struct{}, 1),
+		chActive: make(chan activeReq), chQuiet: make(chan chan struct{}), chSettle: make(chan chan struct{}), chStatus: make(chan chan Status), chWake: make(chan struct{}, 1),
 		frameJobs: make(chan *frameJob, pipeline), frameDone: make(chan *frameJob, pipeline),
 		mapJobs: make(chan *mapJob, 1), mapDone: make(chan *mapJob, 1),
 		askJobs: make(chan *question, 1), askDone: make(chan *question, 1),
 	}
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
 	r.s = state{
-		params: cfg.Params, model: cfg.Model, active: true, tf: buffer, tfRejected: map[string]uint64{}, window: win,
+		params: cfg.Params, model: cfg.Model, active: !cfg.Inactive, tf: buffer, tfRejected: map[string]uint64{}, window: win,
 		imageSource: -1, drops: map[Cause]uint64{}, events: map[transport.EventKind]uint64{},
 		repeats: repeats{now: func() time.Duration { return time.Since(r.start) }, seen: map[string]*repeat{}},
 	}
@@ -178,6 +185,7 @@ func New(cfg Config) (*Robot, error) {
 		r.ends.close()
 		return nil, fmt.Errorf("robot: %w", err)
 	}
+	r.connected = !cfg.Inactive
 	r.goDo(r.decodeFrames)
 	r.goDo(r.encodeMaps)
 	r.goDo(r.makeAnswers)
@@ -289,14 +297,6 @@ func (r *Robot) SetModel(ctx context.Context, m stllm.Model, err error) error {
 	}
 	_, err = wait(ctx, r, c)
 	return err
-}
-
-// SetActive switches between taking frames and questions, and refusing them (ROS 2 lifecycle).
-func (r *Robot) SetActive(ctx context.Context, active bool) error {
-	if err := request(ctx, r, r.chActive, active); err != nil {
-		return fmt.Errorf("set active: %w", err)
-	}
-	return nil
 }
 
 type paramsReq struct {
