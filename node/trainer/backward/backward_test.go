@@ -1,0 +1,230 @@
+package backward
+
+import (
+	"errors"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/stllm/stllm/node/graph"
+	"github.com/stllm/stllm/node/ort"
+)
+
+func environment(t *testing.T) *ort.Environment {
+	t.Helper()
+	env, err := ort.OpenDefault()
+	var missing *ort.MissingError
+	if errors.As(err, &missing) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return env
+}
+
+// input is a test's input: sizes at run time, dims in the graph, and numbers from low to high.
+type input struct {
+	dims      graph.Shape
+	sizes     []int
+	low, high float64
+}
+
+func known(low, high float64, sizes ...int) input {
+	return input{graph.S(sizes...), sizes, low, high}
+}
+
+// named has a first dimension that only a run knows.
+func named(low, high float64, sizes ...int) input {
+	in := known(low, high, sizes...)
+	in.dims[0] = graph.N("n")
+	return in
+}
+
+// cases cover every operator with a gradient; each sum of squares weights is a loss that all outputs take part in.
+func cases() map[string]struct {
+	in    []input
+	build func(g *graph.Graph, x []*graph.Value) *graph.Value
+} {
+	type c = struct {
+		in    []input
+		build func(g *graph.Graph, x []*graph.Value) *graph.Value
+	}
+	one := func(in input, f func(g *graph.Graph, x *graph.Value) *graph.Value) c {
+		return c{[]input{in}, func(g *graph.Graph, x []*graph.Value) *graph.Value { return f(g, x[0]) }}
+	}
+	type G = *graph.Graph
+	type V = *graph.Value
+	wide, positive := known(-2, 2, 3, 4), known(0.3, 2, 3, 4)
+	return map[string]c{
+		"add broadcast": {[]input{named(-1, 1, 2, 3, 4), known(-1, 1, 4)}, func(g G, x []V) V { return g.Add(x[0], x[1]) }},
+		"sub broadcast": {[]input{known(-1, 1, 3, 1), known(-1, 1, 2, 3, 4)}, func(g G, x []V) V { return g.Sub(x[0], x[1]) }},
+		"mul broadcast": {[]input{known(-1, 1, 2, 1, 4), known(-1, 1, 3, 1)}, func(g G, x []V) V { return g.Mul(x[0], x[1]) }},
+		"div":           {[]input{wide, positive}, func(g G, x []V) V { return g.Div(x[0], x[1]) }},
+		"used twice":    {[]input{wide}, func(g G, x []V) V { return g.Mul(x[0], x[0]) }},
+		"neg":           one(wide, G.Neg), "exp": one(wide, G.Exp), "log": one(positive, G.Log), "sqrt": one(positive, G.Sqrt),
+		"reciprocal": one(positive, G.Reciprocal), "abs": one(positive, G.Abs), "tanh": one(wide, G.Tanh), "sigmoid": one(wide, G.Sigmoid),
+		"sin": one(wide, G.Sin), "cos": one(wide, G.Cos), "relu": one(wide, G.Relu), "gelu": one(wide, G.Gelu), "gelu tanh": one(wide, G.GeluTanh),
+		"silu": one(wide, G.Silu), "softmax": one(wide, G.Softmax), "log softmax": one(wide, G.LogSoftmax),
+		"where":      {[]input{wide, positive}, func(g G, x []V) V { return g.Where(g.Greater(x[0], x[1]), x[0], x[1]) }},
+		"layer norm": {[]input{named(-1, 1, 2, 3, 8), known(0.5, 1.5, 8), known(-1, 1, 8)}, func(g G, x []V) V { return g.LayerNorm(x[0], x[1], x[2], 1e-5) }},
+		"rms norm":   {[]input{named(-1, 1, 2, 3, 8), known(0.5, 1.5, 8)}, func(g G, x []V) V { return g.RMSNorm(x[0], x[1], 1e-6) }},
+		"matmul":     {[]input{known(-1, 1, 3, 4), known(-1, 1, 4, 5)}, func(g G, x []V) V { return g.MatMul(x[0], x[1]) }},
+		"matmul batched": {[]input{named(-1, 1, 2, 3, 3, 4), known(-1, 1, 3, 4, 5)}, func(g G, x []V) V {
+			return g.MatMul(x[0], x[1])
+		}},
+		"matmul by one": {[]input{known(-1, 1, 1, 3, 4), known(-1, 1, 2, 4, 5)}, func(g G, x []V) V { return g.MatMul(x[0], x[1]) }},
+		"matmul rows":   {[]input{named(-1, 1, 2, 3, 4), known(-1, 1, 4, 5)}, func(g G, x []V) V { return g.MatMul(x[0], x[1]) }},
+		"linear":        {[]input{named(-1, 1, 2, 3, 4), known(-1, 1, 5, 4), known(-1, 1, 5)}, func(g G, x []V) V { return g.Linear(x[0], x[1], x[2]) }},
+		"sum":           one(named(-1, 1, 2, 3, 4), func(g G, x V) V { return g.Sum(x, 1, false) }),
+		"mean":          one(named(-1, 1, 2, 3, 4), func(g G, x V) V { return g.Mean(x, 0, true) }),
+		"reshape":       one(named(-1, 1, 2, 3, 4), func(g G, x V) V { return g.Reshape(x, graph.N("m"), graph.D(6)) }),
+		"squeeze": one(known(-1, 1, 2, 1, 4), func(g G, x V) V {
+			return g.Unsqueeze(g.Squeeze(x, 1), 0)
+		}),
+		"transpose": one(named(-1, 1, 2, 3, 4), func(g G, x V) V { return g.Transpose(x, 2, 0, 1) }),
+		"concat": {[]input{named(-1, 1, 2, 4), known(-1, 1, 3, 4)}, func(g G, x []V) V {
+			return g.Concat(0, x[1], x[0], x[1])
+		}},
+		"slice":      one(named(-1, 1, 5, 4), func(g G, x V) V { return g.Slice(g.Slice(x, 0, 1, graph.End), 1, -3, -1) }),
+		"slice last": one(named(-1, 1, 5, 4), func(g G, x V) V { return g.Slice(x, 0, -2, graph.End) }),
+		"gather": one(named(-1, 1, 3, 4), func(g G, x V) V {
+			return g.Gather(x, g.Ints([]int64{2, 0, 0, -1}, 2, 2), 0)
+		}),
+		"expand": one(known(-1, 1, 3, 1), func(g G, x V) V { return g.Expand(x, graph.D(2), graph.D(3), graph.D(4)) }),
+		"cast":   one(wide, func(g G, x V) V { return g.Identity(g.Cast(x, graph.Float32)) }),
+	}
+}
+
+// scalar turns any result into a loss in which every element has its own weight.
+func scalar(g *graph.Graph, y *graph.Value) *graph.Value {
+	y = g.Mul(y, g.Sin(g.Shift(g.Scale(y, 0.7), 0.3)))
+	for len(y.Shape) > 0 {
+		weights := y
+		y = g.Sum(g.Mul(weights, g.Shift(g.Sigmoid(weights), 0.5)), len(y.Shape)-1, false)
+	}
+	return y
+}
+
+func TestGradientsAgainstDifferences(t *testing.T) {
+	env := environment(t)
+	for name, c := range cases() {
+		t.Run(name, func(t *testing.T) {
+			g := graph.New("test")
+			var x []*graph.Value
+			r := rand.New(rand.NewPCG(1, uint64(len(name))))
+			var data [][]float32
+			for i, in := range c.in {
+				x = append(x, g.Input(string(rune('a'+i)), graph.Float32, in.dims...))
+				n := 1
+				for _, s := range in.sizes {
+					n *= s
+				}
+				v := make([]float32, n)
+				for j := range v {
+					v[j] = float32(in.low + (in.high-in.low)*r.Float64())
+				}
+				data = append(data, v)
+			}
+			loss := scalar(g, c.build(g, x))
+			grads, err := Of(g, loss, x)
+			if err != nil {
+				t.Fatal(err)
+			}
+			g.Output("loss", g.Unsqueeze(loss, 0)) // the Go binding knows no scalars
+			for i, d := range grads {
+				if !d.Shape.Equal(x[i].Shape) {
+					t.Errorf("gradient of %s is %s", x[i], d)
+				}
+				g.Output("d"+x[i].Name, d)
+			}
+			m, err := g.Model()
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := ort.NewSession(env, m, ort.Options{Threads: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			run := func() (float64, [][]float32) {
+				in := ort.Values{}
+				defer in.Close()
+				for i := range x {
+					if in[x[i].Name], err = ort.New(data[i], c.in[i].sizes...); err != nil {
+						t.Fatal(err)
+					}
+				}
+				out, err := s.Run(t.Context(), in, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer out.Close()
+				l, err := out["loss"].Floats()
+				if err != nil {
+					t.Fatal(err)
+				}
+				var d [][]float32
+				for i := range x {
+					f, err := out["d"+x[i].Name].Floats()
+					if err != nil {
+						t.Fatal(err)
+					}
+					d = append(d, append([]float32(nil), f...))
+				}
+				return float64(l[0]), d
+			}
+			_, got := run()
+			const step = 2e-3
+			for i := range data {
+				for j := range data[i] {
+					was := data[i][j]
+					data[i][j] = was + step
+					up, _ := run()
+					data[i][j] = was - step
+					down, _ := run()
+					data[i][j] = was
+					want := (up - down) / (2 * step)
+					if d := math.Abs(float64(got[i][j]) - want); d > 2e-2*max(1, math.Abs(want)) {
+						t.Errorf("input %d element %d: gradient %g, difference quotient %g", i, j, got[i][j], want)
+					}
+				}
+			}
+		})
+	}
+}
+
+// Every rule is covered by a case above.
+func TestEveryRuleIsTested(t *testing.T) {
+	used := map[string]bool{}
+	for _, c := range cases() {
+		g := graph.New("test")
+		var x []*graph.Value
+		for i, in := range c.in {
+			x = append(x, g.Input(string(rune('a'+i)), graph.Float32, in.dims...))
+		}
+		scalar(g, c.build(g, x))
+		for _, n := range g.Nodes() {
+			used[n.Op] = true
+		}
+	}
+	for op := range rules {
+		if !used[op] && op != "Cast" {
+			t.Errorf("operator %s has a rule and no test", op)
+		}
+	}
+}
+
+func TestMissingGradientsAreNamed(t *testing.T) {
+	g := graph.New("test")
+	x := g.Input("x", graph.Float32, graph.D(3))
+	y := g.Sum(g.Erf(x), 0, false)
+	if _, err := Of(g, y, []*graph.Value{x}); err == nil || !strings.Contains(err.Error(), "Erf") {
+		t.Errorf("error %v, expected one that names Erf", err)
+	}
+	z := g.Sum(g.Neg(x), 0, false)
+	if _, err := Of(g, z, []*graph.Value{g.Input("other", graph.Float32, graph.D(1))}); err == nil {
+		t.Error("a value that the loss does not depend on has a gradient")
+	}
+}
