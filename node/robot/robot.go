@@ -44,6 +44,8 @@ type Config struct {
 	Labels    Labeller    // nil: answers have no label
 	Links     []calibration.Link
 	Log       zerolog.Logger
+	// Counters, where set, are shown with the transport in /diagnostics (log lines that did not get onto the wire, …).
+	Counters func() map[string]uint64
 	// Inactive begins without camera, TF and map, and refuses questions, until SetActive (ROS 2 lifecycle).
 	Inactive bool
 

@@ -292,6 +292,9 @@ func (r *Robot) transportStatus(st *Status) msgs.DiagnosticStatus {
 			add(d, s.Topic+" dropped", s.Dropped)
 		}
 	}
+	if r.cfg.Counters != nil {
+		addCounts(d, "", r.cfg.Counters(), func(s string) string { return s })
+	}
 	addCounts(d, "event: ", st.Events, func(k transport.EventKind) string { return string(k) })
 	if dropped > 0 {
 		set(d, msgs.DiagnosticStatusWarn, "%d messages were dropped", dropped)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -14,23 +15,57 @@ import (
 	"github.com/stllm/stllm/node/checkpoint/config"
 	"github.com/stllm/stllm/node/checkpoint/layout"
 	"github.com/stllm/stllm/node/ort"
+	"github.com/stllm/stllm/node/params"
 	"github.com/stllm/stllm/node/stllm"
 	"github.com/stllm/stllm/node/stllm/nano"
 )
 
 // modelFlags are the flags of every command that loads a model.
 type modelFlags struct {
-	dir string
-	opt stllm.Options
+	dir   string
+	opt   stllm.Options
+	flags *pflag.FlagSet // nil: none was given
 }
 
 func (m *modelFlags) add(f *pflag.FlagSet) {
+	m.flags = f
 	f.StringVar(&m.dir, "model", "nano", "model folder (Hugging Face layout), or nano: the small built-in model")
 	f.StringVar(&m.opt.Device, "device", "cpu", "cpu, cuda or cuda:N")
 	f.IntVar(&m.opt.Threads, "threads", 0, "CPU threads; 0: all cores")
 	f.BoolVar(&m.opt.Spin, "spin", false, "keep threads spinning: faster decoding for the price of the cores")
 	f.BoolVar(&m.opt.Int4, "int4", false, "4-bit weights in the language model")
 	f.StringVar(&m.opt.PointWeights, "point-weights", "", "point encoder file where it lies outside the folder (OpenScene's .pth)")
+}
+
+// take fills in from parameters what no flag says, and puts into the parameters what flags say, so that both agree.
+func (m *modelFlags) take(p *params.Parameters) error {
+	given := func(name string) bool { return m.flags != nil && m.flags.Changed(name) }
+	if given("model") {
+		p.Model = m.dir
+	} else {
+		m.dir = p.Model
+	}
+	switch kind, _, _ := strings.Cut(m.opt.Device, ":"); {
+	case given("device"):
+		p.Device = kind
+	case p.Device != "auto":
+		m.opt.Device = p.Device
+	}
+	if given("threads") {
+		p.Threads = int64(m.opt.Threads)
+	} else {
+		m.opt.Threads = int(p.Threads)
+	}
+	switch {
+	case given("int4") && m.opt.Int4:
+		p.DType = "int4"
+	case given("int4"):
+	case p.DType == "int4":
+		m.opt.Int4 = true
+	case p.DType != "auto" && p.DType != "fp32":
+		return fmt.Errorf("parameter dtype is %q, which no build offers yet; expected auto, fp32 or int4", p.DType)
+	}
+	return p.Validate()
 }
 
 // nanoSeed is the seed of the built-in model's weights while they are untrained.

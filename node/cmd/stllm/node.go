@@ -80,7 +80,7 @@ func (a *app) ros1(ctx context.Context, m *modelFlags, rf *robotFlags, args []st
 			return err
 		}
 	}
-	if err := p.Validate(); err != nil {
+	if err := m.take(&p); err != nil {
 		return err
 	}
 	links, err := extrinsics(&p)

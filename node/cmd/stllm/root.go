@@ -78,17 +78,21 @@ func (a *app) logger() zerolog.Logger {
 	if a.verbose {
 		level = zerolog.DebugLevel
 	}
-	w := a.err
-	if !a.jsonLog {
-		f, terminal := a.err.(*os.File)
-		noColor := !terminal || os.Getenv("NO_COLOR") != ""
-		if terminal {
-			info, err := f.Stat()
-			noColor = noColor || err != nil || info.Mode()&os.ModeCharDevice == 0
-		}
-		w = zerolog.ConsoleWriter{Out: a.err, TimeFormat: time.TimeOnly, NoColor: noColor}
+	return zerolog.New(a.logWriter()).Level(level).With().Timestamp().Logger()
+}
+
+// logWriter is where people read the log.
+func (a *app) logWriter() io.Writer {
+	if a.jsonLog {
+		return a.err
 	}
-	return zerolog.New(w).Level(level).With().Timestamp().Logger()
+	f, terminal := a.err.(*os.File)
+	noColor := !terminal || os.Getenv("NO_COLOR") != ""
+	if terminal {
+		info, err := f.Stat()
+		noColor = noColor || err != nil || info.Mode()&os.ModeCharDevice == 0
+	}
+	return zerolog.ConsoleWriter{Out: a.err, TimeFormat: time.TimeOnly, NoColor: noColor}
 }
 
 // exactly refuses other numbers of arguments with a sentence that says what they are.
