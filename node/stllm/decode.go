@@ -4,13 +4,37 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/stllm/stllm/node/checkpoint"
 	"github.com/stllm/stllm/node/ort"
+	"github.com/stllm/stllm/node/stllm/module"
 )
+
+// language is a language model that runs: the decoder's session and its table of token embeddings [V,D], whose rows are read
+// from the file.
+type language struct {
+	cfg     module.DecoderConfig
+	session *ort.Session
+	table   *checkpoint.Tensor
+}
+
+func (n *Network) language() *language { return &language{n.decoderCfg, n.decoder, n.table} }
+
+// embed looks up rows of the embedding table, [len(ids)·D].
+func (l *language) embed(ids []int32) ([]float32, error) {
+	d := l.cfg.HiddenSize
+	out := make([]float32, d*len(ids))
+	for i, id := range ids {
+		if err := l.table.Float32Rows(int64(id), 1, out[i*d:(i+1)*d]); err != nil {
+			return nil, fmt.Errorf("embedding of token %d: %w", id, err)
+		}
+	}
+	return out, nil
+}
 
 // decode is the language model at work on one answer: a cache of keys and values for each live sequence. It implements
 // generate.Model.
 type decode struct {
-	n     *Network
+	l     *language
 	room  int // positions that a cache holds
 	total int // positions in use, the same for every sequence
 	live  []ort.Values
@@ -19,13 +43,17 @@ type decode struct {
 }
 
 func (n *Network) newDecode(sequences, room int) (*decode, error) {
-	d := &decode{n: n, room: room}
+	return n.language().newDecode(sequences, room)
+}
+
+func (l *language) newDecode(sequences, room int) (*decode, error) {
+	d := &decode{l: l, room: room}
 	// Beams are copied before their parents are dropped, so twice as many caches are needed.
 	if sequences > 1 {
 		sequences *= 2
 	}
 	for range sequences {
-		c, err := n.newCache(room)
+		c, err := l.newCache(room)
 		if err != nil {
 			d.close()
 			return nil, err
@@ -45,11 +73,11 @@ func cacheNames(layers int) (past, present []string) {
 	return past, present
 }
 
-func (n *Network) newCache(room int) (ort.Values, error) {
+func (l *language) newCache(room int) (ort.Values, error) {
 	c := ort.Values{}
-	past, _ := cacheNames(n.decoderCfg.NumHiddenLayers)
+	past, _ := cacheNames(l.cfg.NumHiddenLayers)
 	for _, name := range past {
-		t, err := ort.Zeros[float32](1, n.decoderCfg.NumKeyValueHeads, room, n.decoderCfg.HeadDim)
+		t, err := ort.Zeros[float32](1, l.cfg.NumKeyValueHeads, room, l.cfg.HeadDim)
 		if err != nil {
 			c.Close()
 			return nil, fmt.Errorf("key/value cache of %d positions: %w", room, err)
@@ -88,7 +116,7 @@ func (d *decode) prefill(ctx context.Context, embeds []float32) ([]float32, erro
 
 // step feeds embeddings [S·D] at a position into one sequence; the cache is written in place.
 func (d *decode) step(ctx context.Context, cache ort.Values, embeds []float32, at int) ([]float32, error) {
-	width := d.n.cfg.HiddenSize
+	width := d.l.cfg.HiddenSize
 	s := len(embeds) / width
 	if at+s > d.room {
 		return nil, fmt.Errorf("decode: position %d is beyond the cache's %d", at+s, d.room)
@@ -105,7 +133,7 @@ func (d *decode) step(ctx context.Context, cache ort.Values, embeds []float32, a
 	if own["total"], err = ort.New([]int32{int32(at + s)}, 1); err != nil {
 		return nil, err
 	}
-	if d.n.decoderCfg.RotaryInGraph() {
+	if d.l.cfg.RotaryInGraph() {
 		place := make([]int64, s)
 		for i := range place {
 			place[i] = int64(at + i)
@@ -118,11 +146,11 @@ func (d *decode) step(ctx context.Context, cache ort.Values, embeds []float32, a
 	for name, t := range own {
 		in[name] = t
 	}
-	past, present := cacheNames(d.n.decoderCfg.NumHiddenLayers)
+	past, present := cacheNames(d.l.cfg.NumHiddenLayers)
 	for i, name := range past {
 		in[name], into[present[i]] = cache[name], cache[name]
 	}
-	out, err := d.n.decoder.Run(ctx, in, into)
+	out, err := d.l.session.Run(ctx, in, into)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +161,7 @@ func (d *decode) step(ctx context.Context, cache ort.Values, embeds []float32, a
 		return nil, err
 	}
 	d.total = at + s
-	return append([]float32(nil), f[len(f)-d.n.cfg.VocabSize:]...), nil
+	return append([]float32(nil), f[len(f)-d.l.cfg.VocabSize:]...), nil
 }
 
 // Next continues sequences; see generate.Model.
@@ -167,7 +195,7 @@ func (d *decode) Next(ctx context.Context, tokens []int32, parents []int) ([][]f
 	at := d.total
 	d.rows = d.rows[:0]
 	for i, token := range tokens {
-		embeds, err := d.n.embed([]int32{token})
+		embeds, err := d.l.embed([]int32{token})
 		if err != nil {
 			return nil, err
 		}
@@ -182,7 +210,7 @@ func (d *decode) Next(ctx context.Context, tokens []int32, parents []int) ([][]f
 
 // copy takes over the used part of a cache: [1,KV,room,d] is filled to total positions in each head.
 func (d *decode) copy(to, from ort.Values) error {
-	stride, used := d.room*d.n.decoderCfg.HeadDim, d.total*d.n.decoderCfg.HeadDim
+	stride, used := d.room*d.l.cfg.HeadDim, d.total*d.l.cfg.HeadDim
 	for name, t := range to {
 		dst, err := t.Floats()
 		if err != nil {
@@ -192,7 +220,7 @@ func (d *decode) copy(to, from ort.Values) error {
 		if err != nil {
 			return err
 		}
-		for h := range d.n.decoderCfg.NumKeyValueHeads {
+		for h := range d.l.cfg.NumKeyValueHeads {
 			copy(dst[h*stride:h*stride+used], src[h*stride:h*stride+used])
 		}
 	}
