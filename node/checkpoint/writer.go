@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -174,7 +175,7 @@ func EncodeFloat32(d DType, values []float32) ([]byte, error) {
 	for _, v := range values {
 		switch d {
 		case F32:
-			out, _ = binary.Append(out, le, v)
+			out = le.AppendUint32(out, math.Float32bits(v))
 		case BF16:
 			out = le.AppendUint16(out, Float32ToBFloat(v))
 		case F16:

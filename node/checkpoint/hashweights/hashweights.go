@@ -6,14 +6,16 @@ package hashweights
 import (
 	"hash/fnv"
 	"math"
+	"runtime"
 	"strings"
+	"sync"
 
 	"github.com/stllm/stllm/node/checkpoint"
 )
 
 // Unit is element i of the hash sequence of a name: in [-1, 1), a multiple of 2^-23.
 func Unit(name string, i int64) float64 {
-	return unit(hash(name), i)
+	return unit(hash(name), uint64(i))
 }
 
 func hash(name string) uint64 {
@@ -22,8 +24,8 @@ func hash(name string) uint64 {
 	return h.Sum64()
 }
 
-func unit(state uint64, i int64) float64 {
-	z := state + uint64(i) + 0x9e3779b97f4a7c15
+func unit(state, i uint64) float64 {
+	z := state + i + 0x9e3779b97f4a7c15
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
 	z = (z ^ z>>27) * 0x94d049bb133111eb
 	z ^= z >> 31
@@ -33,16 +35,31 @@ func unit(state uint64, i int64) float64 {
 // Core returns a tensor of golden/core: offset + scale·x in float64, rounded to float32 and to bfloat16. The salt is "" for
 // the small model and "wide:" for the wide checks. num_batches_tracked is 0.
 func Core(salt, name string, shape ...int64) []float32 {
+	out := make([]float32, elements(shape))
+	inPieces(len(out), func(start, end int) { CorePiece(out[start:end], int64(start), salt, name, shape...) })
+	return out
+}
+
+// CorePiece is a part of Core: the elements from start on, as many as out holds.
+func CorePiece(out []float32, start int64, salt, name string, shape ...int64) {
 	if strings.HasSuffix(name, "num_batches_tracked") {
-		return []float32{0}
+		clear(out)
+		return
 	}
 	offset, scale := coreRule(name, shape)
-	return values(salt+name, shape, func(x float64) float32 { return bf16(float32(offset + scale*x)) })
+	state := hash(salt+name) + uint64(start)
+	for i := range out {
+		out[i] = bf16(float32(offset + scale*unit(state, uint64(i))))
+	}
 }
 
 // Input returns an input tensor of golden/core's wide checks: s·x, rounded to float32 and to bfloat16.
 func Input(salt, name string, s float64, shape ...int64) []float32 {
-	return values(salt+name, shape, func(x float64) float32 { return bf16(float32(s * x)) })
+	out, state := make([]float32, elements(shape)), hash(salt+name)
+	for i := range out {
+		out[i] = bf16(float32(s * unit(state, uint64(i))))
+	}
+	return out
 }
 
 func coreRule(name string, shape []int64) (offset, scale float64) {
@@ -77,7 +94,11 @@ func Points(name string, shape ...int64) []float32 {
 		return []float32{1000}
 	}
 	offset, scale := pointsRule(name, shape)
-	return values(name, shape, func(x float64) float32 { return float32(offset + scale*x) })
+	out, state := make([]float32, elements(shape)), hash(name)
+	for i := range out {
+		out[i] = float32(offset + scale*unit(state, uint64(i)))
+	}
+	return out
 }
 
 func pointsRule(name string, shape []int64) (offset, scale float64) {
@@ -108,16 +129,23 @@ func fanIn(shape []int64) int64 {
 	return n
 }
 
-func values(key string, shape []int64, f func(float64) float32) []float32 {
+func elements(shape []int64) int64 {
 	n := int64(1)
 	for _, d := range shape {
 		n *= d
 	}
-	out, state := make([]float32, n), hash(key)
-	for i := range out {
-		out[i] = f(unit(state, int64(i)))
+	return n
+}
+
+// inPieces splits n values among goroutines: the wide checks have hundreds of millions of them.
+func inPieces(n int, compute func(start, end int)) {
+	const least = 1 << 16 // values that are worth a goroutine
+	size := max(least, (n+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0))
+	var pieces sync.WaitGroup
+	for start := 0; start < n; start += size {
+		pieces.Go(func() { compute(start, min(start+size, n)) })
 	}
-	return out
+	pieces.Wait()
 }
 
 func bf16(f float32) float32 { return checkpoint.BFloatToFloat32(checkpoint.Float32ToBFloat(f)) }

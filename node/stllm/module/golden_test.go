@@ -7,8 +7,12 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"unsafe"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/stllm/stllm/node/checkpoint"
 	"github.com/stllm/stllm/node/checkpoint/config"
@@ -43,10 +47,11 @@ func environment(t testing.TB) *ort.Environment {
 
 // rig builds one graph and runs it with every probed value as an output.
 type rig struct {
-	t      *testing.T
-	b      *Builder
-	probes []string
-	values map[string]*graph.Value
+	t       *testing.T
+	b       *Builder
+	options ort.Options
+	probes  []string
+	values  map[string]*graph.Value
 }
 
 func newRig(t *testing.T, find Finder, decompose bool) *rig {
@@ -75,7 +80,7 @@ func (r *rig) run(in ort.Values) map[string][]float32 {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	s, err := ort.NewSession(environment(r.t), m, ort.Options{})
+	s, err := ort.NewSession(environment(r.t), m, r.options)
 	if err != nil {
 		r.t.Fatalf("%v\n%s", err, r.b.G.Dump())
 	}
@@ -357,11 +362,70 @@ func (h hashed) tensor(name string, shape ...int64) *checkpoint.Tensor {
 type shaped struct {
 	hashed
 	shapes map[string][]int64
+	file   *weightFile // nil: weights are made in memory
+}
+
+// weightFile holds weights that are computed in their place, as a model folder does: for the decoder, whose half a billion
+// values would otherwise be copied several times.
+type weightFile struct {
+	t    *testing.T
+	f    *os.File
+	size int64
+}
+
+func newWeightFile(t *testing.T) *weightFile {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "weights"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return &weightFile{t: t, f: f}
+}
+
+func (w *weightFile) tensor(salt, name string, shape []int64) *checkpoint.Tensor {
+	x := &checkpoint.Tensor{Name: name, DType: checkpoint.F32, Shape: shape, File: w.f.Name(), Offset: w.size}
+	x.Length = 4 * x.Elements()
+	w.size += (x.Length + scratchAlign - 1) / scratchAlign * scratchAlign
+	const piece = 1 << 18 // values; they stay in the cache
+	pieces := make(chan int64)
+	var group errgroup.Group
+	for range runtime.GOMAXPROCS(0) {
+		group.Go(func() error {
+			values := make([]float32, piece)
+			var failed error
+			for start := range pieces {
+				part := values[:min(piece, x.Elements()-start)]
+				hashweights.CorePiece(part, start, salt, name, shape...)
+				if _, err := w.f.WriteAt(unsafe.Slice((*byte)(unsafe.Pointer(&part[0])), 4*len(part)), x.Offset+4*start); err != nil {
+					failed = err
+				}
+			}
+			return failed
+		})
+	}
+	for start := int64(0); start < x.Elements(); start += piece {
+		pieces <- start
+	}
+	close(pieces)
+	if err := group.Wait(); err != nil {
+		w.t.Fatal(err)
+	}
+	if name == "model.embed_tokens.weight" { // which is looked up here, not by the graph
+		x.Data = make([]byte, x.Length)
+		if _, err := w.f.ReadAt(x.Data, x.Offset); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return x
 }
 
 func (s shaped) Tensor(names ...string) (*checkpoint.Tensor, bool) {
 	for _, n := range names {
 		if shape, ok := s.shapes[n]; ok {
+			if s.file != nil {
+				return s.file.tensor(s.salt, n, shape), true
+			}
 			return s.tensor(n, shape...), true
 		}
 	}
@@ -400,7 +464,7 @@ func TestGoldenWideVision(t *testing.T) {
 	x, salt := wide(t, "wide_siglip")
 	v := config.Default().VisionConfig
 	v.NumHiddenLayers = 4 // three are stored and run
-	w := shaped{hashed{salt}, map[string][]int64{}}
+	w := shaped{hashed: hashed{salt}, shapes: map[string][]int64{}}
 	d, m := int64(v.HiddenSize), int64(v.IntermediateSize)
 	w.shapes[towerPrefix+"embeddings.patch_embedding.weight"] = []int64{d, 3, int64(v.PatchSize), int64(v.PatchSize)}
 	w.shapes[towerPrefix+"embeddings.patch_embedding.bias"] = []int64{d}
@@ -428,7 +492,7 @@ func TestGoldenWideVision(t *testing.T) {
 func TestGoldenWideProjector(t *testing.T) {
 	x, salt := wide(t, "wide_projector")
 	c := config.Default()
-	w := shaped{hashed{salt}, map[string][]int64{}}
+	w := shaped{hashed: hashed{salt}, shapes: map[string][]int64{}}
 	w.linear("model.mm_projector.0", int64(c.MMHiddenSize), int64(c.HiddenSize))
 	w.linear("model.mm_projector.2", int64(c.HiddenSize), int64(c.HiddenSize))
 	r := newRig(t, w, false)
@@ -449,7 +513,7 @@ func TestGoldenWideQFormer(t *testing.T) {
 	x, salt := wide(t, "wide_qformer")
 	q := config.Default().QFormerConfig
 	q.EncoderHiddenSize = q.HiddenSize
-	w := shaped{hashed{salt}, map[string][]int64{}}
+	w := shaped{hashed: hashed{salt}, shapes: map[string][]int64{}}
 	d, e, m := int64(q.HiddenSize), int64(q.EncoderHiddenSize), int64(q.IntermediateSize)
 	w.norm("qformer.embeddings.layernorm", d)
 	for i := range q.NumHiddenLayers {
@@ -487,7 +551,7 @@ func TestGoldenWideDecoder(t *testing.T) {
 	c := config.Default()
 	c.NumHiddenLayers, c.VocabSize = 2, len(x["logits.last"].Float32s())
 	d := decoderConfig(c)
-	w := shaped{hashed{salt}, map[string][]int64{}}
+	w := shaped{hashed: hashed{salt}, shapes: map[string][]int64{}, file: newWeightFile(t)}
 	h, m, v := int64(c.HiddenSize), int64(c.IntermediateSize), int64(c.VocabSize)
 	kv := int64(d.NumKeyValueHeads * d.HeadDim)
 	w.shapes["model.embed_tokens.weight"] = []int64{v, h}
@@ -506,6 +570,7 @@ func TestGoldenWideDecoder(t *testing.T) {
 		w.linear(p+"mlp.down_proj", m, h)
 	}
 	r := newRig(t, w, false)
+	r.options.MapWeights = true
 	ids := x["ids"]
 	s := ids.Shape[len(ids.Shape)-1]
 	o := DecoderOptions{Positions: s, AllLogits: true}
