@@ -8,13 +8,28 @@ import (
 	"github.com/stllm/stllm/msgs/idl"
 )
 
-// Type hashes that others have published: the ROS 2 documentation of rmw_zenoh, zenoh-plugin-ros2dds, constants in public
-// drivers that were captured from Iron and Jazzy.
+// Type hashes that others have published: the ROS 2 documentation of rmw_zenoh, zenoh-plugin-ros2dds, ros-z, constants in
+// public drivers and what `ros2 topic info -v` of Iron and Jazzy printed in public issues.
 func TestTypeHash(t *testing.T) {
 	for typ, want := range map[string]string{
 		"std_msgs/msg/String":                        "df668c740482bbd48fb39d76a70dfd4bd59db1288021743503259e948f6b1a18",
 		"std_msgs/msg/Empty":                         "20b625256f32d5dbc0d04fee44f43c41e51c70d3502f84b4a08e7a9c26a96312",
 		"std_msgs/msg/Header":                        "f49fb3ae2cf070f793645ff749683ac6b06203e41c891e17701b1cb597ce6a01",
+		"sensor_msgs/msg/Image":                      "d31d41a9a4c4bc8eae9be757b0beed306564f7526c88ea6a4588fb9582527d47",
+		"sensor_msgs/msg/PointCloud2":                "9198cabf7da3796ae6fe19c4cb3bdd3525492988c70522628af5daa124bae2b5",
+		"sensor_msgs/msg/CameraInfo":                 "b3dfd68ff46c9d56c80fd3bd4ed22c7a4ddce8c8348f2f59c299e73118e7e275",
+		"tf2_msgs/msg/TFMessage":                     "e369d0f05a23ae52508854b66f6aa0437f3449d652e8cbf22d5abe85d020f087",
+		"nav_msgs/msg/Path":                          "1957a5bb3cee5da65c4e52e52b65a93df227efce4c20f8458b36e73066ca334b",
+		"visualization_msgs/msg/MarkerArray":         "86cb8800b6fb05b5eff1abd7a56f62a5641d3ae9a1c29e78e67e704f1d067dcf",
+		"diagnostic_msgs/msg/DiagnosticArray":        "5a8a36efb05fb25070fa0fb3810290c0e6cd4862b54a8fb975a1ee8dc55a333e",
+		"unique_identifier_msgs/msg/UUID":            "1b8e8aca958cbea28fe6ef60bf6c19b683c97a9ef60bb34752067d0f2f7ab437",
+		"lifecycle_msgs/msg/State":                   "dd2d02b82f3ebc858e53c431b1e6e91f3ffc71436fc81d0715214ac6ee2107a0",
+		"lifecycle_msgs/msg/Transition":              "c65d7b31ea134cba4f54fc867b817979be799f7452035cd35fac9b7421fb3424",
+		"lifecycle_msgs/msg/TransitionEvent":         "d5f8873a2f0146498f812d7885c7327ce27e463d36811d8792f35ee38c0d6c38", // up to Kilted; later ones have a Time in it
+		"lifecycle_msgs/srv/ChangeState":             "356fe34f0475a43acf54542013af4167b0e729f77ea22ffb045c6ad8e20668e5",
+		"lifecycle_msgs/srv/GetState":                "800a0a5aae599782b02932de0caf563f6dc4e7e94b794eadde075ba2cbef9795",
+		"lifecycle_msgs/srv/GetAvailableStates":      "00a07d79d2207d71e81a8cbc1880e5d924cc16d4688ea8e8e06e443dc8f8aa1d",
+		"lifecycle_msgs/srv/GetAvailableTransitions": "59b7ecefce0982a8a844b9f2c4f14764c1c4543cc55e72924e2aa4adad83e9bc",
 		"rosgraph_msgs/msg/Clock":                    "692f7a66e93a3c83e71765d033b60349ba68023a8c689a79e48078bcb5c58564",
 		"geometry_msgs/msg/PoseStamped":              "10f3786d7d40fd2b54367835614bff85d4ad3b5dab62bf8bca0cc232d73b4cd8",
 		"geometry_msgs/msg/Quaternion":               "8a765f66778c8ff7c8ab94afcc590a2ed5325a1d9a076ffff38fbce36f458684",
