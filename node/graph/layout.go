@@ -1,6 +1,9 @@
 package graph
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // Reshape gives other dimensions. At most one may be of a size that neither is known nor stands in x; it is inferred.
 func (g *Graph) Reshape(x *Value, dims ...Dim) *Value {
@@ -27,6 +30,18 @@ func (g *Graph) Reshape(x *Value, dims ...Dim) *Value {
 		}
 	}
 	return g.one("Reshape", "", []*Value{x, g.Ints(target)}, nil, x.DType, s)
+}
+
+// ReshapeLike gives x the shape that like has when the model runs.
+func (g *Graph) ReshapeLike(x, like *Value) *Value {
+	if g.err != nil {
+		return g.bad()
+	}
+	if a, b := x.Shape.Elements(), like.Shape.Elements(); a >= 0 && b >= 0 && a != b {
+		return g.failOp("Reshape", []*Value{x, like}, "%d elements do not fit %s", a, like.Shape)
+	}
+	shape := g.one("Shape", "", []*Value{like}, nil, Int64, S(len(like.Shape)))
+	return g.one("Reshape", "", []*Value{x, shape}, nil, x.DType, like.Shape)
 }
 
 // Transpose permutes dimensions.
@@ -114,7 +129,9 @@ func (g *Graph) Concat(axis int, parts ...*Value) *Value {
 	return g.one("Concat", "", parts, []Attr{{"axis", int64(axis)}}, first.DType, s)
 }
 
-// Slice takes [from, to) along an axis; a to of End goes to the end.
+// Slice takes [from, to) along an axis; negative ends count from the end, and a to of End goes to it. Of a named dimension
+// the caller promises that it reaches as far as a slice that counts from its beginning; what counts from its end may be
+// shorter than asked for and gets a name, except for the last element alone.
 func (g *Graph) Slice(x *Value, axis int, from, to int64) *Value {
 	if g.err != nil {
 		return g.bad()
@@ -140,12 +157,17 @@ func (g *Graph) Slice(x *Value, axis int, from, to int64) *Value {
 			return g.failOp("Slice", []*Value{x}, "nothing lies in [%d, %d) of %s", from, to, d)
 		}
 		s[axis] = Dim{Size: n}
-	case from < 0 && to == End:
-		s[axis] = Dim{Size: -from}
-	case from >= 0 && to > from && to != End:
+	case to <= from && (from < 0) == (to < 0):
+		return g.failOp("Slice", []*Value{x}, "nothing lies in [%d, %d)", from, to)
+	case from == 0 && to == End: // all of it
+	case from >= 0 && to > 0 && to != End:
 		s[axis] = Dim{Size: to - from}
+	case from == -1 && to == End:
+		s[axis] = D(1)
+	case to == End:
+		s[axis] = N(fmt.Sprintf("%s[%d:]", d.Name, from))
 	default:
-		s[axis] = N(d.Name + "[" + D(int(from)).String() + ":]")
+		s[axis] = N(fmt.Sprintf("%s[%d:%d]", d.Name, from, to))
 	}
 	in := []*Value{x, g.Ints([]int64{from}), g.Ints([]int64{to}), g.Ints([]int64{int64(axis)})}
 	return g.one("Slice", "", in, nil, x.DType, s)

@@ -34,6 +34,14 @@ type Ops[V any] interface {
 	Hide(x, mask V) V
 }
 
+// Training is what an Ops offers besides when the encoder is trained: weights that change from run to run, and BatchNorm by
+// the statistics of the batch instead of folded ones.
+type Training[V any] interface {
+	Parameter(name string, shape ...int) V
+	// BatchNorm normalises the columns of x [n, channels] and scales them by name.weight and name.bias.
+	BatchNorm(x V, name string, channels int) V
+}
+
 // Weights gives tensors of a checkpoint by their published name, as float32. An error names the tensor, and the shapes where
 // they differ.
 type Weights interface {

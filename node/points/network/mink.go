@@ -80,6 +80,7 @@ func AddMink[V any](g Ops[V], m Mink, weights Weights, in MinkInputs[V]) (out V,
 		return out, nil, fmt.Errorf("sparse U-Net: tables of %d levels with %d strides down and %d up, expected %d, %d and %d", len(in.K3), len(in.Down), len(in.Up), depth+1, depth, depth)
 	}
 	u := minkBuilder[V]{g: g, prefix: m.Prefix, weights: reader{from: weights}, zeros: map[int]V{}}
+	u.train, _ = g.(Training[V])
 	keep := func(name string, channels, level int, v V) V {
 		stages = append(stages, Stage[V]{name, channels, level, v})
 		return v
@@ -102,7 +103,12 @@ func AddMink[V any](g Ops[V], m Mink, weights Weights, in MinkInputs[V]) (out V,
 		x = keep(name, planes, level, u.stage(x, in.K3[level], name, m.Blocks, planes+width[level], planes))
 		channels = planes
 	}
-	kernel := u.weight("final.kernel", u.weights.read(m.Prefix+"final.kernel", channels, m.Out), channels, m.Out)
+	var kernel V
+	if u.train != nil {
+		kernel = u.train.Parameter(m.Prefix+"final.kernel", channels, m.Out)
+	} else {
+		kernel = u.weight("final.kernel", u.weights.read(m.Prefix+"final.kernel", channels, m.Out), channels, m.Out)
+	}
 	out = g.MatMul(x, kernel)
 	if u.weights.err != nil {
 		return out, nil, fmt.Errorf("sparse U-Net: %w", u.weights.err)
@@ -115,6 +121,7 @@ type minkBuilder[V any] struct {
 	prefix  string
 	weights reader
 	zeros   map[int]V
+	train   Training[V] // nil: the encoder only runs
 }
 
 func (u *minkBuilder[V]) weight(name string, data []float32, shape ...int) V {
@@ -123,6 +130,11 @@ func (u *minkBuilder[V]) weight(name string, data []float32, shape ...int) V {
 
 // conv is a sparse convolution and its BatchNorm: rows of neighbours side by side, times the kernel.
 func (u *minkBuilder[V]) conv(x, table V, kernel, norm string, volume, in, out int) V {
+	if u.train != nil {
+		rows := u.g.Reshape(u.g.Gather(u.padded(x, in), table), -1, volume*in)
+		w := u.g.Reshape(u.train.Parameter(u.prefix+kernel+".kernel", volume, in, out), volume*in, out)
+		return u.train.BatchNorm(u.g.MatMul(rows, w), u.prefix+norm+".bn", out)
+	}
 	bn := u.weights.batchNorm(u.prefix+norm+".bn", out)
 	k := bn.columns(u.weights.read(u.prefix+kernel+".kernel", volume, in, out))
 	rows := u.g.Gather(u.padded(x, in), table)
@@ -143,6 +155,11 @@ func (u *minkBuilder[V]) padded(x V, channels int) V {
 // the coarse rows are made in one matrix product, and each fine row picks its own. Surfaces have three to four children a
 // voxel, so about half of the products are used; the coarse levels are small enough not to mind.
 func (u *minkBuilder[V]) up(x, table V, kernel, norm string, in, out int) V {
+	if u.train != nil {
+		w := u.g.Transpose(u.train.Parameter(u.prefix+kernel+".kernel", 8, in, out), 1, 0, 2)
+		all := u.g.Reshape(u.g.MatMul(x, u.g.Reshape(w, in, 8*out)), -1, out)
+		return u.train.BatchNorm(u.g.Gather(all, table), u.prefix+norm+".bn", out)
+	}
 	bn := u.weights.batchNorm(u.prefix+norm+".bn", out)
 	k := bn.columns(u.weights.read(u.prefix+kernel+".kernel", 8, in, out))
 	side := make([]float32, len(k)) // [in, 8·out]
@@ -167,7 +184,9 @@ func (u *minkBuilder[V]) stage(x, table V, name string, blocks, in, out int) V {
 func (u *minkBuilder[V]) block(x, table V, name string, in, out int) V {
 	y := u.g.Relu(u.conv(x, table, name+"conv1", name+"norm1", 27, in, out))
 	y = u.conv(y, table, name+"conv2", name+"norm2", 27, out, out)
-	if in != out {
+	if in != out && u.train != nil {
+		x = u.train.BatchNorm(u.g.MatMul(x, u.train.Parameter(u.prefix+name+"downsample.0.kernel", in, out)), u.prefix+name+"downsample.1.bn", out)
+	} else if in != out {
 		bn := u.weights.batchNorm(u.prefix+name+"downsample.1.bn", out)
 		k := bn.columns(u.weights.read(u.prefix+name+"downsample.0.kernel", in, out))
 		x = u.g.Gemm(x, u.weight(name+"downsample.0.kernel", k, in, out), u.weight(name+"downsample.1.bias", bn.bias(), out))

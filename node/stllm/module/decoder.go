@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/stllm/stllm/node/checkpoint"
+	"github.com/stllm/stllm/node/checkpoint/config"
 	"github.com/stllm/stllm/node/graph"
 )
 
@@ -24,6 +25,16 @@ type DecoderConfig struct {
 	AttentionBias         bool // q, k and v have a bias (Qwen2)
 	TieWordEmbeddings     bool
 	Interleaved           bool // rotary pairs are neighbours (GGUF's llama weights) rather than halves
+}
+
+// DecoderOf is the language model of a config: Qwen2, whose query, key and value projections have a bias.
+func DecoderOf(c *config.Config) DecoderConfig {
+	return DecoderConfig{
+		VocabSize: c.VocabSize, HiddenSize: c.HiddenSize, IntermediateSize: c.IntermediateSize, NumHiddenLayers: c.NumHiddenLayers,
+		NumAttentionHeads: c.NumAttentionHeads, NumKeyValueHeads: c.NumKeyValueHeads, HeadDim: c.HeadDim(), RMSNormEps: c.RMSNormEps,
+		RopeTheta: c.RopeTheta, MaxPositionEmbeddings: c.MaxPositionEmbeddings, HiddenAct: c.HiddenAct, AttentionBias: true,
+		TieWordEmbeddings: c.TieWordEmbeddings,
+	}
 }
 
 // Validate names the field that is wrong.

@@ -28,6 +28,9 @@ type Builder struct {
 	Probe func(name string, v *graph.Value)
 	// Scratch, when not nil, takes large converted weights, which would otherwise lie in the model's bytes.
 	Scratch *Scratch
+	// Train, when not nil, tells which weights are inputs of the graph rather than constants, so that a trainer can change
+	// them from run to run.
+	Train func(name string) bool
 	// Quantised collects the error of each matrix that was quantised.
 	Quantised []QuantisedMatrix
 }
@@ -68,7 +71,18 @@ func (b *Builder) Weight(name string, sizes ...int) *graph.Value {
 	if err := t.Expect(want...); err != nil {
 		return b.G.Failf("%w", err)
 	}
+	if b.Train != nil && b.Train(name) {
+		return b.parameter(name, sizes)
+	}
 	return b.tensor(t, name, sizes...)
+}
+
+// parameter is a weight as an input of the graph; a weight that is used twice is one input.
+func (b *Builder) parameter(name string, sizes []int) *graph.Value {
+	if v, ok := b.G.Value(name); ok {
+		return v
+	}
+	return b.G.Input(name, b.DType, graph.S(sizes...)...)
 }
 
 // Reshaped is Weight for a tensor that the graph sees in another shape of the same size.
@@ -83,6 +97,9 @@ func (b *Builder) Reshaped(name string, stored []int, sizes ...int) *graph.Value
 	}
 	if err := t.Expect(want...); err != nil {
 		return b.G.Failf("%w", err)
+	}
+	if b.Train != nil && b.Train(name) {
+		return b.G.Reshape(b.parameter(name, stored), graph.S(sizes...)...)
 	}
 	return b.tensor(t, name, sizes...)
 }
@@ -135,9 +152,9 @@ func (b *Builder) Norm(x *graph.Value, prefix string, size int, eps float64) *gr
 	return b.G.LayerNorm(x, b.Weight(prefix+".weight", size), b.Weight(prefix+".bias", size), eps)
 }
 
-// Attention is multi-head attention without a mask: q [B,S,D], k and v [B,L,D] with D = heads·d. It returns [B,S,D], and with
-// Decompose the weights [B,heads,S,L].
-func (b *Builder) Attention(q, k, v *graph.Value, heads int) (out, weights *graph.Value) {
+// Attention is multi-head attention: q [B,S,D], k and v [B,L,D] with D = heads·d; mask, which needs Decompose, is added to the
+// scores [B,heads,S,L] where it is not nil. It returns [B,S,D], and with Decompose the weights [B,heads,S,L].
+func (b *Builder) Attention(q, k, v, mask *graph.Value, heads int) (out, weights *graph.Value) {
 	g := b.G
 	if g.Err() != nil {
 		return g.Failf(""), nil
@@ -147,6 +164,9 @@ func (b *Builder) Attention(q, k, v *graph.Value, heads int) (out, weights *grap
 		return g.Failf("attention over %s with %d heads", q, heads), nil
 	}
 	if !b.Decompose {
+		if mask != nil {
+			return g.Failf("attention with a mask needs Decompose"), nil
+		}
 		y := g.Op("MultiHeadAttention", graph.Microsoft, []*graph.Value{q, k, v}, []graph.Attr{{Name: "num_heads", Value: int64(heads)}},
 			graph.Out{DType: q.DType, Shape: q.Shape})[0]
 		return y, nil
@@ -156,6 +176,9 @@ func (b *Builder) Attention(q, k, v *graph.Value, heads int) (out, weights *grap
 		return g.Transpose(g.Reshape(x, x.Shape[0], x.Shape[1], graph.D(heads), graph.D(size)), 0, 2, 1, 3)
 	}
 	scores := g.MatMul(g.Scale(split(q), float32(1/math.Sqrt(float64(size)))), g.Transpose(split(k), 0, 1, 3, 2))
+	if mask != nil {
+		scores = g.Add(scores, mask)
+	}
 	weights = g.Softmax(scores)
 	y := g.Transpose(g.MatMul(weights, split(v)), 0, 2, 1, 3)
 	return g.Reshape(y, q.Shape...), weights

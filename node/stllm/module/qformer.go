@@ -103,6 +103,28 @@ func (a Aligner) Build(b *Builder, in AlignerInputs) (prefix *graph.Value, evide
 	return prefix, evidence
 }
 
+// Questions builds the aligner for several questions about one window at a time, text [B, L, LLM], up to the latents
+// [B, queries, D] before they are projected to the language model. mask makes the additive mask [B,1,1,S] for the sequence's
+// dimension; see QFormers.
+func (a Aligner) Questions(b *Builder, in AlignerInputs, mask func(sequence graph.Dim) *graph.Value) *graph.Value {
+	c, q, g := a.Config, a.Config.QFormerConfig, b.G
+	images := b.Linear(in.Images, "img_encoder_to_qformer_projection", c.ImgEncoderFeatureDim, q.HiddenSize, true)
+	images = g.Add(images, b.Linear(in.ImageRays, "img_ray_encoder.img_ray_projection_to_qformer", c.ImageColumns(), q.HiddenSize, true))
+	text := b.Linear(in.Text, "text_embed_to_qformer_projection", c.HiddenSize, q.HiddenSize, true)
+	latent := b.Weight("latent_query.weight", q.NumQueryTokens, q.HiddenSize)
+	if g.Err() != nil {
+		return g.Failf("")
+	}
+	// Repeated for every question by adding rows of zeros.
+	zero := g.Scale(g.Slice(text, 1, 0, 1), 0)
+	x := g.Concat(1, g.Add(g.Unsqueeze(latent, 0), zero), g.Add(g.Unsqueeze(images, 0), zero), text)
+	if g.Err() != nil {
+		return g.Failf("")
+	}
+	x, _ = b.QFormers(x, g.Unsqueeze(a.Memory(b, in), 0), mask(x.Shape[1]), q)
+	return g.Slice(x, 1, 0, int64(q.NumQueryTokens))
+}
+
 // QFormer runs InstructBLIP's Q-Former over a whole sequence x [S,D] with encoder states points [N,E]: LayerNorm over the
 // sequence, then post-norm layers in which every token takes the query path (transformers' modeling_instructblip.py with the
 // query length set to the sequence's). With Decompose the summed attention weights come back: Images over the sequence
@@ -112,13 +134,28 @@ func (b *Builder) QFormer(x, points *graph.Value, q config.QFormer) (*graph.Valu
 	if g.Err() != nil {
 		return g.Failf(""), nil
 	}
-	x = g.Unsqueeze(x, 0)
-	points = g.Unsqueeze(points, 0)
+	x, evidence := b.QFormers(g.Unsqueeze(x, 0), g.Unsqueeze(points, 0), nil, q)
+	return g.Squeeze(x, 0), evidence
+}
+
+// QFormers is [Builder.QFormer] for several sequences x [B,S,D] that look at one memory [1,N,E]. mask, which may be nil, is
+// added to the self-attention's scores [B,1,1,S]: 0 for a token, a large negative number for what only fills up a row.
+func (b *Builder) QFormers(x, points, mask *graph.Value, q config.QFormer) (*graph.Value, *Evidence) {
+	g := b.G
 	x = b.Norm(x, "qformer.embeddings.layernorm", q.HiddenSize, q.LayerNormEps)
-	b.probe("qformer.normed_input", g.Squeeze(x, 0))
+	if g.Err() != nil {
+		return g.Failf(""), nil
+	}
+	single := x.Shape[0] == graph.D(1)
+	see := func(name string, x *graph.Value) {
+		if single && b.Probe != nil {
+			b.probe(name, g.Squeeze(x, 0))
+		}
+	}
+	see("qformer.normed_input", x)
 	var ev Evidence
 	sum := func(total *graph.Value, w *graph.Value) *graph.Value {
-		if w == nil {
+		if w == nil || !single {
 			return total
 		}
 		w = g.Sum(g.Squeeze(w, 0), 0, false) // over heads
@@ -131,10 +168,10 @@ func (b *Builder) QFormer(x, points *graph.Value, q config.QFormer) (*graph.Valu
 		prefix := fmt.Sprintf("qformer.encoder.layer.%d.", i)
 		var w *graph.Value
 		g.Scope(fmt.Sprintf("layer%d", i), func() {
-			x, w = b.attend(x, x, prefix+"attention.", q, q.HiddenSize)
+			x, w = b.attend(x, x, mask, prefix+"attention.", q, q.HiddenSize)
 			ev.Images = sum(ev.Images, w)
 			if i%q.CrossAttentionFrequency == 0 {
-				x, w = b.attend(x, points, prefix+"crossattention.", q, q.EncoderHiddenSize)
+				x, w = b.attend(x, points, nil, prefix+"crossattention.", q, q.EncoderHiddenSize)
 				ev.Points = sum(ev.Points, w)
 			}
 			h := g.Activation(q.HiddenAct, b.Linear(x, prefix+"intermediate_query.dense", q.HiddenSize, q.IntermediateSize, true))
@@ -144,21 +181,32 @@ func (b *Builder) QFormer(x, points *graph.Value, q config.QFormer) (*graph.Valu
 		if g.Err() != nil {
 			return g.Failf(""), nil
 		}
-		b.probe(fmt.Sprintf("qformer.layer.%d", i), g.Squeeze(x, 0))
+		see(fmt.Sprintf("qformer.layer.%d", i), x)
 	}
-	if !b.Decompose {
-		return g.Squeeze(x, 0), nil
+	if !b.Decompose || !single {
+		return x, nil
 	}
-	return g.Squeeze(x, 0), &ev
+	return x, &ev
 }
 
-// attend is one BERT attention block: projections, attention, output projection, residual, post-norm.
-func (b *Builder) attend(x, source *graph.Value, prefix string, q config.QFormer, sourceSize int) (y, weights *graph.Value) {
+// attend is one BERT attention block: projections, attention, output projection, residual, post-norm. Several sequences that
+// look at one source are one long sequence to it.
+func (b *Builder) attend(x, source, mask *graph.Value, prefix string, q config.QFormer, sourceSize int) (y, weights *graph.Value) {
 	d := q.HiddenSize
 	query := b.Linear(x, prefix+"attention.query", d, d, true)
 	key := b.Linear(source, prefix+"attention.key", sourceSize, d, true)
 	value := b.Linear(source, prefix+"attention.value", sourceSize, d, true)
-	a, weights := b.Attention(query, key, value, q.NumAttentionHeads)
+	if b.G.Err() != nil {
+		return b.G.Failf(""), nil
+	}
+	whole := query
+	if source.Shape[0] == graph.D(1) && query.Shape[0] != graph.D(1) {
+		query = b.G.Reshape(query, graph.D(1), graph.N("all of "+query.Shape[:2].String()), graph.D(d))
+	}
+	a, weights := b.Attention(query, key, value, mask, q.NumAttentionHeads)
+	if query != whole {
+		a = b.G.ReshapeLike(a, whole)
+	}
 	a = b.Linear(a, prefix+"output.dense", d, d, true)
 	return b.Norm(b.G.Add(a, x), prefix+"output.LayerNorm", d, q.LayerNormEps), weights
 }

@@ -44,7 +44,7 @@ func (b *Builder) visionLayer(x *graph.Value, c config.Vision, prefix string, in
 	q := b.Linear(h, prefix+"self_attn.q_proj", d, d, true)
 	k := b.Linear(h, prefix+"self_attn.k_proj", d, d, true)
 	v := b.Linear(h, prefix+"self_attn.v_proj", d, d, true)
-	a, _ := b.Attention(q, k, v, c.NumAttentionHeads)
+	a, _ := b.Attention(q, k, v, nil, c.NumAttentionHeads)
 	a = b.Linear(a, prefix+"self_attn.out_proj", d, d, true)
 	b.probe(fmt.Sprintf("siglip.layer.%d.attention", index), a)
 	x = g.Add(x, a)

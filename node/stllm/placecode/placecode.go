@@ -58,6 +58,8 @@ type Window struct {
 	Centroids []float64    // of the voxels, map frame, metres, three each
 	Caster    *rays.Caster // nil: there is no map, and patches lie at the distance of a miss
 	Grid      int          // patches along a side; 0: no patches
+	// PatchPlaces are the patches' places where they are known already: map frame, metres, three each, frame by frame.
+	PatchPlaces []float64
 }
 
 // Rows are encodings, Width columns each.
@@ -99,9 +101,11 @@ func (c *Code) Encode(w Window) (Rows, error) {
 	if w.Grid == 0 {
 		return out, nil
 	}
-	places, err := c.patches(w, views)
-	if err != nil {
-		return out, err
+	places := w.PatchPlaces
+	if places == nil {
+		if places, err = c.patches(w, views); err != nil {
+			return out, err
+		}
 	}
 	rows, err := c.place.Places(places, ego)
 	if err != nil {

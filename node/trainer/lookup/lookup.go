@@ -263,7 +263,8 @@ func (b *starter) encoders() {
 			return
 		}
 		for i := range t.Data {
-			if i%t.Shape[1] >= b.s.Half {
+			// A small start: logits of some units would take the encoder's first minutes to come down.
+			if t.Data[i] *= 0.1; i%t.Shape[1] >= b.s.Half {
 				t.Data[i] = 0
 			}
 		}
@@ -272,6 +273,9 @@ func (b *starter) encoders() {
 	if err != nil {
 		b.err = fmt.Errorf("look-up start: %w", err)
 		return
+	}
+	for i := range t.Data {
+		t.Data[i] *= 0.1
 	}
 	clear(t.Data[b.s.Half*b.c.HiddenSize:])
 }

@@ -1,0 +1,64 @@
+package module
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/stllm/stllm/node/graph"
+)
+
+// Sequence is the decoder without a cache, of operators that all have a gradient: whole sequences [B,S,D] to their normed
+// hidden states [B,S,D]. place holds the positions, int64 [S]; mask is added to the attention's scores and hides the future
+// [1,1,1,S,S]. It computes what Build computes.
+func (c DecoderConfig) Sequence(b *Builder, x, place, mask *graph.Value, positions int) *graph.Value {
+	g := b.G
+	if err := c.Validate(); err != nil {
+		return g.Failf("%w", err)
+	}
+	if c.Interleaved {
+		return g.Failf("interleaved rotary pairs have no gradient here")
+	}
+	cos, sin := c.Rotary(positions)
+	row := func(table []float32) *graph.Value { // [1,S,1,half]
+		return g.Unsqueeze(g.Unsqueeze(g.Gather(g.Floats(b.DType, table, positions, c.HeadDim/2), place, 0), 0), 2)
+	}
+	rot := rotary{row(cos), row(sin)}
+	for i := range c.NumHiddenLayers {
+		g.Scope(fmt.Sprintf("llm%d", i), func() { x = c.sequenceLayer(b, x, mask, i, rot) })
+		if g.Err() != nil {
+			return g.Failf("")
+		}
+	}
+	return g.RMSNorm(x, b.Weight("model.norm.weight", c.HiddenSize), c.RMSNormEps)
+}
+
+func (c DecoderConfig) sequenceLayer(b *Builder, x, mask *graph.Value, i int, rot rotary) *graph.Value {
+	g := b.G
+	prefix := fmt.Sprintf("model.layers.%d.", i)
+	wide, narrow := c.NumAttentionHeads*c.HeadDim, c.NumKeyValueHeads*c.HeadDim
+	h := g.RMSNorm(x, b.Weight(prefix+"input_layernorm.weight", c.HiddenSize), c.RMSNormEps)
+	q := b.Linear(h, prefix+"self_attn.q_proj", c.HiddenSize, wide, c.AttentionBias)
+	k := b.Linear(h, prefix+"self_attn.k_proj", c.HiddenSize, narrow, c.AttentionBias)
+	v := b.Linear(h, prefix+"self_attn.v_proj", c.HiddenSize, narrow, c.AttentionBias)
+	if g.Err() != nil {
+		return g.Failf("")
+	}
+	q, k = rot.turn(g, q, c.NumAttentionHeads, c), rot.turn(g, k, c.NumKeyValueHeads, c)
+	if g.Err() != nil {
+		return g.Failf("")
+	}
+	// Heads that share keys lie side by side: [B, key heads, sharing, S, d].
+	split := func(x *graph.Value, sharing int) *graph.Value {
+		s := g.Reshape(x, x.Shape[0], x.Shape[1], graph.D(c.NumKeyValueHeads), graph.D(sharing), graph.D(c.HeadDim))
+		return g.Transpose(s, 0, 2, 3, 1, 4)
+	}
+	q = split(q, c.NumAttentionHeads/c.NumKeyValueHeads)
+	scores := g.MatMul(g.Scale(q, float32(1/math.Sqrt(float64(c.HeadDim)))), g.Transpose(split(k, 1), 0, 1, 2, 4, 3))
+	a := g.MatMul(g.Softmax(g.Add(scores, mask)), split(v, 1))
+	a = g.Reshape(g.Transpose(a, 0, 3, 1, 2, 4), x.Shape[0], x.Shape[1], graph.D(wide))
+	x = g.Add(x, b.Linear(a, prefix+"self_attn.o_proj", wide, c.HiddenSize, false))
+	h = g.RMSNorm(x, b.Weight(prefix+"post_attention_layernorm.weight", c.HiddenSize), c.RMSNormEps)
+	gate := g.Activation(c.HiddenAct, b.Linear(h, prefix+"mlp.gate_proj", c.HiddenSize, c.IntermediateSize, false))
+	up := b.Linear(h, prefix+"mlp.up_proj", c.HiddenSize, c.IntermediateSize, false)
+	return g.Add(x, b.Linear(g.Mul(gate, up), prefix+"mlp.down_proj", c.IntermediateSize, c.HiddenSize, false))
+}

@@ -1,0 +1,159 @@
+package trainer
+
+import (
+	"github.com/stllm/stllm/node/graph"
+	"github.com/stllm/stllm/node/ort"
+	"github.com/stllm/stllm/node/stllm/module"
+)
+
+// The regression head, which is trained with the aligner and not part of the model.
+const (
+	headPlaces = "train.head.places.weight" // [targets, latents·D]
+	headClass  = "train.head.class.weight"  // [classes, D]
+	headUnseen = "train.head.unseen.weight" // [1, D]
+)
+
+// headLatents is the number of latent queries that the places are read from.
+const headLatents = 4
+
+// alignerPrefixes and decoderPrefixes are the parts that the last two stages train.
+func alignerPrefixes() []string {
+	return []string{"train.head.", "qformer.", "latent_query.", "memory_empty.", "pcd_ray_encoder.", "img_ray_encoder.",
+		"img_encoder_to_qformer_projection.", "text_embed_to_qformer_projection."}
+}
+
+func decoderPrefixes() []string {
+	return []string{"qformer_to_language_projection.", "model.layers.", "model.norm.", "lm_head."}
+}
+
+// Weights of the losses beside that of the answer.
+const (
+	placesWeight = 1.0
+	classWeight  = 0.05
+	unseenWeight = 0.1
+)
+
+// answerProgram is the aligner over several questions about one window, and with decoder the language model behind it. A
+// program without losses only shows what is said.
+func (t *Trainer) answerProgram(env *ort.Environment, decoder, train bool, freeze []string) (*program, error) {
+	var prefixes []string
+	if train {
+		prefixes = append(prefixes, alignerPrefixes()...)
+		if decoder {
+			prefixes = append(prefixes, decoderPrefixes()...)
+		}
+	}
+	b := builder("train answers", t.w, prefixes...)
+	if len(freeze) > 0 {
+		trains := b.Train
+		b.Train = func(name string) bool { return trains(name) && !hasPrefix(name, freeze) }
+	}
+	g := b.G
+	latents, places, losses := t.align(b)
+	show := map[string]*graph.Value{"places": places}
+	total := losses
+	if decoder {
+		logits, loss := t.say(b, latents)
+		show["logits"] = logits
+		total = g.Add(losses, loss)
+		show["answer_loss"] = g.Unsqueeze(loss, 0)
+	}
+	show["align_loss"] = g.Unsqueeze(losses, 0)
+	if !train {
+		total = nil
+	} else {
+		delete(show, "logits")
+		delete(show, "places")
+	}
+	return newProgram(env, g, t.w, total, show, t.opt.Threads)
+}
+
+// align builds the aligner: latents [B, queries, D], the head's places and the sum of its losses.
+func (t *Trainer) align(b *module.Builder) (latents, places, loss *graph.Value) {
+	c, q, g := t.cfg, t.cfg.QFormerConfig, b.G
+	a := module.Aligner{Config: c}
+	columns := c.PointColumns()
+	in := module.AlignerInputs{
+		Images:    g.Input("images", graph.Float32, graph.N("frames"), graph.D(c.HiddenSize)),
+		ImageRays: g.Input("image_rays", graph.Float32, graph.N("frames"), graph.D(c.ImageColumns())),
+		Text:      g.Input("text", graph.Float32, graph.N("questions"), graph.N("text"), graph.D(c.HiddenSize)),
+		Points:    g.Input("points", graph.Float32, graph.N("voxels"), graph.D(c.PcdFeatureDim)),
+		PointRays: g.Input("point_rays", graph.Float32, graph.N("voxels"), graph.D(columns)),
+		Patches:   g.Input("patches", graph.Float32, graph.N("memory"), graph.D(c.HiddenSize)),
+		PatchRays: g.Input("patch_rays", graph.Float32, graph.N("memory"), graph.D(columns)),
+	}
+	latents = a.Questions(b, in, func(sequence graph.Dim) *graph.Value {
+		return g.Input("text_mask", graph.Float32, graph.N("questions"), graph.D(1), graph.D(1), sequence)
+	})
+	if g.Err() != nil {
+		return latents, latents, latents
+	}
+	questions := graph.N("questions")
+	joined := g.Reshape(g.Slice(latents, 1, 0, headLatents), questions, graph.D(headLatents*q.HiddenSize))
+	places = g.Gemm(joined, b.Weight(headPlaces, targets, headLatents*q.HiddenSize), nil)
+	one := func(i int) *graph.Value {
+		return g.Reshape(g.Slice(latents, 1, int64(i), int64(i+1)), questions, graph.D(q.HiddenSize))
+	}
+	target := g.Input("target", graph.Float32, questions, graph.D(targets))
+	weight := g.Input("target_weight", graph.Float32, questions, graph.D(targets))
+	loss = g.Scale(smoothL1(g, g.Sub(places, target), weight), placesWeight)
+
+	n := len(t.space.Direction)
+	class := g.Input("class", graph.Float32, questions, graph.D(n))
+	said := g.LogSoftmax(g.Gemm(one(headLatents), b.Weight(headClass, n, q.HiddenSize), nil))
+	loss = g.Add(loss, g.Scale(g.Neg(mean(g, g.Sum(g.Mul(said, class), 1, false))), classWeight))
+	unseen := g.Input("unseen", graph.Float32, questions, graph.D(1))
+	there := g.Gemm(one(headLatents+1), b.Weight(headUnseen, 1, q.HiddenSize), nil)
+	loss = g.Add(loss, g.Scale(g.Neg(mean(g, g.Sum(g.Log(g.Shift(g.Sigmoid(g.Mul(there, unseen)), 1e-9)), 1, false))), unseenWeight))
+	return latents, places, loss
+}
+
+func mean(g *graph.Graph, x *graph.Value) *graph.Value { return g.Mean(x, 0, false) }
+
+// smoothL1 is the mean over weighted entries of Huber's loss with a corner at 0.2.
+func smoothL1(g *graph.Graph, d, weight *graph.Value) *graph.Value {
+	const corner = 0.2
+	size := g.Abs(d)
+	bowl := g.Scale(g.Mul(d, d), 0.5/corner)
+	loss := g.Mul(g.Where(g.Less(size, g.Scalar(graph.Float32, corner)), bowl, g.Shift(size, -corner/2)), weight)
+	sum := func(x *graph.Value) *graph.Value { return g.Sum(g.Sum(x, 1, false), 0, false) }
+	return g.Div(sum(loss), g.Shift(sum(weight), 1e-3))
+}
+
+// say builds the decoder behind the aligner: logits at the answers' tokens [A, V] and their mean cross-entropy.
+func (t *Trainer) say(b *module.Builder, latents *graph.Value) (logits, loss *graph.Value) {
+	c, q, g := t.cfg, t.cfg.QFormerConfig, b.G
+	if g.Err() != nil {
+		return latents, latents
+	}
+	d, questions := graph.D(c.HiddenSize), graph.N("questions")
+	spatial := b.Linear(latents, "qformer_to_language_projection", q.HiddenSize, c.HiddenSize, true)
+	tail := g.Input("tail", graph.Float32, questions, graph.N("tail"), d)
+	// What all questions share is repeated for each: zeros of the right shape plus one row of it.
+	zero := g.Scale(g.Slice(tail, 1, 0, 1), 0) // [questions, 1, D]
+	shared := func(x *graph.Value) *graph.Value { return g.Add(g.Unsqueeze(x, 0), zero) }
+	head := shared(g.Input("head", graph.Float32, graph.N("head"), d))
+	middle := shared(g.Input("middle", graph.Float32, graph.N("middle"), d))
+	images, _ := g.Value("images")
+	newline := g.Reshape(b.Weight("model.image_newline", c.HiddenSize), graph.D(1), graph.D(1), d)
+	// A frame's one token and its newline.
+	frame := g.Unsqueeze(images, 1)
+	line := g.Add(g.Scale(frame, 0), newline)
+	video := shared(g.Reshape(g.Concat(1, frame, line), graph.N("video"), d))
+	x := g.Concat(1, head, spatial, middle, video, tail)
+	if g.Err() != nil {
+		return latents, latents
+	}
+	s := x.Shape[1]
+	place := g.Input("place", graph.Int64, s)
+	causal := g.Input("causal", graph.Float32, graph.D(1), graph.D(1), graph.D(1), s, s)
+	x = t.decoder.Sequence(b, x, place, causal, c.MaxPositionEmbeddings)
+	at := g.Input("at", graph.Int64, graph.N("answers"))
+	rows := g.Gather(g.Reshape(x, graph.N("all"), d), at, 0)
+	logits = g.Linear(rows, b.Weight("lm_head.weight", c.VocabSize, c.HiddenSize), nil)
+	label := g.Input("label", graph.Int64, graph.N("answers"))
+	values := g.Floats(graph.Float32, []float32{0, 1}, 2)
+	hot := g.Op("OneHot", "", []*graph.Value{label, g.Ints([]int64{int64(c.VocabSize)}), values}, []graph.Attr{{Name: "axis", Value: int64(-1)}},
+		graph.Out{DType: graph.Float32, Shape: graph.Shape{graph.N("answers"), graph.D(c.VocabSize)}})[0]
+	return logits, g.Neg(mean(g, g.Sum(g.Mul(g.LogSoftmax(logits), hot), 1, false)))
+}

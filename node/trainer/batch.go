@@ -1,0 +1,323 @@
+package trainer
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"gonum.org/v1/gonum/spatial/r3"
+
+	"github.com/stllm/stllm/node/kitchen"
+	"github.com/stllm/stllm/node/rays"
+	"github.com/stllm/stllm/node/stllm/placecode"
+	"github.com/stllm/stllm/node/stllm/prompt"
+	"github.com/stllm/stllm/node/trainer/record"
+)
+
+// The regression head's columns: places of the two things asked about, the first of them at the moment asked about, the
+// camera of that moment, distances at the window's start and end. All in units of two metres but the turn.
+const (
+	targetFirst    = 0 // x, y, z in the level frame of the current camera
+	targetSecond   = 3
+	targetThen     = 6  // x, y in that of the moment
+	targetCamera   = 8  // x, y, cos and sin of the turn
+	targetDistance = 12 // at the start, at the end
+	targets        = 14
+	unit           = 2.0 // metres
+)
+
+// mode says which modalities a batch has.
+type mode int
+
+const (
+	everything mode = iota
+	noVideo
+	noPoints
+)
+
+// windowBatch is one window of a scene with some of its questions.
+type windowBatch struct {
+	scene     *scene
+	window    *record.Window
+	questions []record.Question
+	voxels    int // at most; 0: all
+	mode      mode
+}
+
+// answers are where a batch's answer tokens stand, to be compared with what the decoder says.
+type answers struct {
+	ids   []int32 // of all answers, one after the other
+	count []int   // by question
+}
+
+// batch lays out a window for the program: see answerProgram for the inputs.
+func (t *Trainer) batch(w windowBatch, r *rand.Rand) (Batch, answers, error) {
+	b := Batch{}
+	if err := t.memory(b, w, r); err != nil {
+		return nil, answers{}, err
+	}
+	a, err := t.texts(b, w)
+	if err != nil {
+		return nil, a, err
+	}
+	return b, a, t.targets(b, w)
+}
+
+// memory adds voxels, patches and frames.
+func (t *Trainer) memory(b Batch, w windowBatch, r *rand.Rand) error {
+	s, c := w.scene, t.cfg
+	pick := s.pick(w.voxels, r)
+	win := placecode.Window{Grid: c.VisionConfig.Grid()}
+	for _, i := range pick {
+		for k := range 3 {
+			win.Centroids = append(win.Centroids, float64(s.Centroids[3*i+k]))
+		}
+	}
+	edge, per := c.VisionConfig.ImageSize, c.VisionConfig.Grid()*c.VisionConfig.Grid()
+	for _, f := range w.window.Frames {
+		win.Frames = append(win.Frames, placecode.Frame{Stamp: s.Frames[f].Stamp, Pose: s.Frames[f].Pose, K: s.K, Width: edge, Height: edge})
+		if w.mode != noPoints {
+			win.PatchPlaces = append(win.PatchPlaces, s.Places[f]...)
+		}
+	}
+	if w.mode == noVideo {
+		win.Grid = 0
+	}
+	if w.mode == noPoints {
+		win.Centroids, pick = nil, nil
+	}
+	rows, err := t.code.Encode(win)
+	if err != nil {
+		return err
+	}
+	points := make([]float32, len(pick)*c.PcdFeatureDim)
+	h := t.space.Half
+	for n, i := range pick {
+		t.widen(points[n*c.PcdFeatureDim:], s.Voxels[i*h:(i+1)*h], c.PcdFeatureDim)
+	}
+	frames := len(w.window.Frames)
+	images, patches := make([]float32, frames*c.HiddenSize), []float32(nil)
+	if w.mode != noVideo {
+		patches = make([]float32, frames*per*c.HiddenSize)
+		for n, f := range w.window.Frames {
+			rows := patches[n*per*c.HiddenSize : (n+1)*per*c.HiddenSize]
+			t.widen(rows, s.Patches[f], c.HiddenSize)
+			mean := images[n*c.HiddenSize : (n+1)*c.HiddenSize]
+			for i, v := range rows {
+				mean[i%c.HiddenSize] += v / float32(per)
+			}
+		}
+	}
+	b.rows("points", points, c.PcdFeatureDim)
+	b.rows("point_rays", rows.Voxels, c.PointColumns())
+	b.rows("patches", patches, c.HiddenSize)
+	b.rows("patch_rays", rows.Patches, c.PointColumns())
+	b.rows("images", images, c.HiddenSize)
+	b.rows("image_rays", rows.Cameras, c.ImageColumns())
+	return nil
+}
+
+// rows adds a matrix; what is left out is one empty row, as in the node.
+func (b Batch) rows(name string, data []float32, width int) {
+	if len(data) == 0 {
+		data = make([]float32, width)
+	}
+	b[name] = Feed{Shape: []int{len(data) / width, width}, Float32s: data}
+}
+
+// pick chooses voxels: furniture first, the rest by chance; all where most is 0.
+func (s *scene) pick(most int, r *rand.Rand) []int {
+	n := len(s.Object)
+	if most == 0 || n <= most {
+		out := make([]int, n)
+		for i := range out {
+			out[i] = i
+		}
+		return out
+	}
+	var object, rest []int
+	for i, o := range s.Object {
+		if o {
+			object = append(object, i)
+		} else {
+			rest = append(rest, i)
+		}
+	}
+	r.Shuffle(len(object), func(i, j int) { object[i], object[j] = object[j], object[i] })
+	r.Shuffle(len(rest), func(i, j int) { rest[i], rest[j] = rest[j], rest[i] })
+	take := min(len(object), most*5/6)
+	out := append(object[:take:take], rest[:min(len(rest), most-take)]...)
+	slices.Sort(out)
+	return out
+}
+
+// hidden is what a score of something that is not there gets.
+const hidden = -1e4
+
+// texts adds the questions for the aligner and the sequences for the decoder.
+func (t *Trainer) texts(b Batch, w windowBatch) (answers, error) {
+	c := t.cfg
+	n, frames := len(w.questions), len(w.window.Frames)
+	var a answers
+	var asked, tails [][]int32
+	var head, middle []int32
+	for _, q := range w.questions {
+		p, err := t.prompt(w, q.Text)
+		if err != nil {
+			return a, err
+		}
+		asked = append(asked, p.QFormer)
+		var text [][]int32
+		for _, block := range prompt.Splice(p.IDs, 1, 1) {
+			if block.Kind == prompt.Text {
+				text = append(text, block.IDs)
+			}
+		}
+		if len(text) != 3 {
+			return a, fmt.Errorf("prompt has %d stretches of text, expected three", len(text))
+		}
+		head, middle = text[0], text[1]
+		answer := append(t.tok.Encode(q.Answer), t.end)
+		a.ids = append(a.ids, answer...)
+		a.count = append(a.count, len(answer))
+		tails = append(tails, append(slices.Clone(text[2]), answer...))
+	}
+	longest := 0
+	for _, ids := range asked {
+		longest = max(longest, len(ids))
+	}
+	text := make([]float32, n*longest*c.HiddenSize)
+	lead := c.QFormerConfig.NumQueryTokens + frames
+	mask := make([]float32, n*(lead+longest))
+	for i, ids := range asked {
+		t.embed(text[i*longest*c.HiddenSize:], ids)
+		for j := len(ids); j < longest; j++ {
+			mask[i*(lead+longest)+lead+j] = hidden
+		}
+	}
+	b["text"] = Feed{Shape: []int{n, longest, c.HiddenSize}, Float32s: text}
+	b["text_mask"] = Feed{Shape: []int{n, 1, 1, lead + longest}, Float32s: mask}
+
+	long := 0
+	for _, ids := range tails {
+		long = max(long, len(ids))
+	}
+	tail := make([]float32, n*long*c.HiddenSize)
+	before := len(head) + c.QFormerConfig.NumQueryTokens + len(middle) + 2*frames
+	total := before + long
+	var at, label []int64
+	for i, ids := range tails {
+		t.embed(tail[i*long*c.HiddenSize:], ids)
+		for j := len(ids) - a.count[i]; j < len(ids); j++ {
+			at = append(at, int64(i*total+before+j-1)) // the state before says the token
+			label = append(label, int64(ids[j]))
+		}
+	}
+	b.rows("head", t.embedding(head), c.HiddenSize)
+	b.rows("middle", t.embedding(middle), c.HiddenSize)
+	b["tail"] = Feed{Shape: []int{n, long, c.HiddenSize}, Float32s: tail}
+	b["at"] = Feed{Shape: []int{len(at)}, Int64s: at}
+	b["label"] = Feed{Shape: []int{len(label)}, Int64s: label}
+	place, causal := make([]int64, total), make([]float32, total*total)
+	for i := range total {
+		place[i] = int64(i)
+		for j := i + 1; j < total; j++ {
+			causal[i*total+j] = hidden
+		}
+	}
+	b["place"] = Feed{Shape: []int{total}, Int64s: place}
+	b["causal"] = Feed{Shape: []int{1, 1, 1, total, total}, Float32s: causal}
+	return a, nil
+}
+
+func (t *Trainer) prompt(w windowBatch, question string) (prompt.Prompt, error) {
+	s, f := w.scene, w.window.Frames
+	first := s.Frames[f[0]].Stamp
+	times := make([]float64, len(f))
+	for i, k := range f {
+		times[i] = float64(s.Frames[k].Stamp-first) / 1e9
+	}
+	return t.prompts.Build(question, times, times[len(times)-1])
+}
+
+// embed writes the rows of tokens.
+func (t *Trainer) embed(to []float32, ids []int32) {
+	d := t.cfg.HiddenSize
+	for i, id := range ids {
+		copy(to[i*d:(i+1)*d], t.table.Data[int(id)*d:])
+	}
+}
+
+func (t *Trainer) embedding(ids []int32) []float32 {
+	out := make([]float32, len(ids)*t.cfg.HiddenSize)
+	t.embed(out, ids)
+	return out
+}
+
+// targets adds what the regression head is to say, with a weight for each number (0: nothing is known), the class of the
+// furniture that the answer names, and whether the thing is there at all.
+func (t *Trainer) targets(b Batch, w windowBatch) error {
+	n := len(w.questions)
+	value, weight := make([]float32, n*targets), make([]float32, n*targets)
+	classes := len(t.space.Direction)
+	class, unseen := make([]float32, n*classes), make([]float32, n)
+	now, err := rays.Ego(w.scene.Frames[w.window.Frames[len(w.window.Frames)-1]].Pose, r3.Vec{Z: 1})
+	if err != nil {
+		return err
+	}
+	for i, q := range w.questions {
+		set := func(at int, v ...float64) {
+			for k, x := range v {
+				value[i*targets+at+k], weight[i*targets+at+k] = float32(x), 1
+			}
+		}
+		unseen[i] = -1
+		if q.Label == "unseen" {
+			unseen[i] = 1
+			continue
+		}
+		if len(q.Targets) == 0 {
+			continue
+		}
+		then, err := rays.Ego(q.Moment, r3.Vec{Z: 1})
+		if err != nil {
+			return err
+		}
+		list := slices.Clone(q.Targets)
+		if len(list) == 2 && strings.Contains(q.Kind, "nearer") {
+			// The aligner's text has no order: the nearer one comes first.
+			if a, b := then.Apply(list[0]), then.Apply(list[1]); math.Hypot(a.X, a.Y) > math.Hypot(b.X, b.Y) {
+				list[0], list[1] = list[1], list[0]
+			}
+		}
+		for k, p := range list[:min(2, len(list))] {
+			v := r3.Scale(1/unit, now.Apply(p))
+			set(targetFirst+3*k, v.X, v.Y, v.Z)
+		}
+		v := r3.Scale(1/unit, then.Apply(list[0]))
+		set(targetThen, v.X, v.Y)
+		camera := then.Inverse()
+		at := r3.Scale(1/unit, now.Apply(camera.Translation))
+		ahead := now.Rotate(camera.Rotate(r3.Vec{Y: 1}))
+		set(targetCamera, at.X, at.Y, ahead.Y, ahead.X)
+		if q.Distances != [2]float64{} {
+			set(targetDistance, q.Distances[0]/unit, q.Distances[1]/unit)
+		}
+		if k := named(q.Label); k >= 0 {
+			class[i*classes+k] = 1
+		}
+	}
+	b["target"] = Feed{Shape: []int{n, targets}, Float32s: value}
+	b["target_weight"] = Feed{Shape: []int{n, targets}, Float32s: weight}
+	b["class"] = Feed{Shape: []int{n, classes}, Float32s: class}
+	b["unseen"] = Feed{Shape: []int{n, 1}, Float32s: unseen}
+	return nil
+}
+
+// named is the class of furniture that a label names first before a comma, "nearer: x" included; -1 for none.
+func named(label string) int {
+	name, _, _ := strings.Cut(strings.TrimPrefix(label, "nearer: "), ",")
+	return slices.Index(kitchen.Classes(), name)
+}
