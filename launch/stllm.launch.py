@@ -8,12 +8,14 @@ from launch_ros.substitutions import FindPackageShare
 
 ARGUMENTS = [
     ("name", "stllm", "node name"),
-    ("model", "nano", "model folder, or the name of a built-in model"),
+    ("namespace", "", "namespace of the node"),
+    ("model", "", "model folder, or the name of a built-in model; empty: the one of the parameter file"),
     ("image", "/camera/color/image_raw", "image topic; image/compressed goes with it"),
     ("camera_info", "/camera/color/camera_info", "camera_info topic"),
     ("map_points", "/map/points", "PointCloud2 of the map"),
-    ("fixed_frame", "map", "frame that poses and the map are kept in"),
     ("use_sim_time", "false", "take the time from /clock"),
+    ("autostart", "true", "load the model and start at once; false: wait for a lifecycle manager"),
+    ("log_level", "info", "debug, info, warn, error or fatal"),
     ("rviz", "false", "open rviz2 with the node's displays"),
 ]
 
@@ -36,11 +38,13 @@ def generate_launch_description():
         package="stllm",
         executable="stllm",
         name=value["name"],
+        namespace=value["namespace"],
         output="screen",
-        arguments=["node", "--transport", "ros2", "--model", value["model"]],
+        arguments=["node", "--transport", "ros2", ["--model=", value["model"]]],
+        ros_arguments=["--log-level", value["log_level"]],
         parameters=[
             LaunchConfiguration("params"),
-            {"fixed_frame": value["fixed_frame"], "use_sim_time": value["use_sim_time"]},
+            {"use_sim_time": value["use_sim_time"], "autostart": value["autostart"]},
         ],
         remappings=[
             ("~/image", value["image"]),
@@ -53,6 +57,7 @@ def generate_launch_description():
         package="rviz2",
         executable="rviz2",
         arguments=["-d", PathJoinSubstitution([share, "rviz", "stllm_ros2.rviz"])],
+        parameters=[{"use_sim_time": value["use_sim_time"]}],
         condition=IfCondition(value["rviz"]),
     )
     return LaunchDescription([*arguments, node, rviz])
