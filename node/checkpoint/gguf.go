@@ -360,5 +360,5 @@ func (r *ggufReader) tensor() (*Tensor, error) {
 	return t, nil
 }
 
-// errNotBlocks is returned by RepackInt4 for other types.
-var errNotBlocks = errors.New("only Q4_0 and Q4_1 are stored as 4-bit blocks of 32")
+// errNotBlocks is returned by Repack for other types.
+var errNotBlocks = errors.New("only matrices of Q4_0, Q4_1 and Q8_0 are stored in blocks of 32")

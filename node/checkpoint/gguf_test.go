@@ -153,7 +153,7 @@ func FuzzGGUF(f *testing.F) {
 			if _, err := x.Float32(); err != nil {
 				t.Fatal(err)
 			}
-			RepackInt4(x)
+			Repack(x)
 		}
 	})
 }
@@ -194,7 +194,7 @@ func TestQuantise(t *testing.T) {
 	w := make([]float32, 32)
 	w[0], w[1] = -8, 7
 	q, _, err := QuantiseInt4(w, 1, 32, 32)
-	if err != nil || q.Scales[0] != 1 || q.Packed[0] != 0xf0 || q.Packed[1] != 0x88 {
+	if err != nil || q.Scales[0] != 1 || q.Codes[0] != 0xf0 || q.Codes[1] != 0x88 {
 		t.Errorf("%+v, %v", q, err)
 	}
 	for _, c := range []struct {
@@ -209,7 +209,7 @@ func TestQuantise(t *testing.T) {
 
 func TestRepack(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
-	for _, d := range []DType{Q4_0, Q4_1} {
+	for _, d := range []DType{Q4_0, Q4_1, Q8_0} {
 		const n, k = 5, 96
 		_, size := d.Block()
 		x := &Tensor{Name: "w", DType: d, Shape: []int64{n, k}, Data: make([]byte, n*k/32*size)}
@@ -227,7 +227,7 @@ func TestRepack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		q, err := RepackInt4(x)
+		q, err := Repack(x)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -237,11 +237,11 @@ func TestRepack(t *testing.T) {
 			}
 		}
 		x.Data[1] = 0x7c // an infinite scale
-		if _, err := RepackInt4(x); err == nil {
+		if _, err := Repack(x); err == nil {
 			t.Errorf("%s: an infinite scale was accepted", d)
 		}
 	}
-	if _, err := RepackInt4(&Tensor{DType: F32, Shape: []int64{1, 32}}); err == nil {
+	if _, err := Repack(&Tensor{DType: F32, Shape: []int64{1, 32}}); err == nil {
 		t.Error("F32 was repacked")
 	}
 }
@@ -291,7 +291,7 @@ func TestSmolLM2(t *testing.T) {
 	if math.Abs(mean) > 0.01 || square < 1e-4 || square > 1 {
 		t.Errorf("mean %v, mean square %v: not weights", mean, square)
 	}
-	q, err := RepackInt4(x)
+	q, err := Repack(x)
 	if err != nil {
 		t.Fatal(err)
 	}

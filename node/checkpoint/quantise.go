@@ -6,19 +6,18 @@ import (
 	"math"
 	"runtime"
 	"sync"
+	"sync/atomic"
 )
 
-// Int4 is a matrix [N, K] in the layout of com.microsoft.MatMulNBits with 4 bits. Element (n, k) is
-// (code − zero)·scale of block k / Block of row n.
-type Int4 struct {
-	N, K, Block int
-	Packed      []byte    // [N][K/Block][Block/2], even k in the low nibble
-	Scales      []float32 // [N][K/Block]
-	// ZeroPoints is nil where every zero point is 8 (symmetric). Otherwise [N][ceil(K/Block/2)], packed like the codes.
-	ZeroPoints []byte
-	// Zeros is used instead of ZeroPoints where zero points are no whole numbers (Q4_1): [N][K/Block], in units of codes.
-	// MatMulNBits takes them as zero_points of the type of the scales.
-	Zeros []float32
+// Packed is a matrix [N, K] of 4- or 8-bit codes in the layout of com.microsoft.MatMulNBits. Element (n, k) is
+// (code − zero)·scale + offset of block k / Block of row n, where zero is 8 of 4 bits and 128 of 8.
+type Packed struct {
+	N, K, Block, Bits int
+	Codes             []byte    // [N][K/Block][Block·Bits/8]; of 4 bits, even k in the low nibble
+	Scales            []float32 // [N][K/Block]
+	// Offsets are nil, or [N][K/Block]: blocks that are not symmetric (Q4_1). MatMulNBits knows zero points instead, which
+	// are whole numbers where it is fast; a product with offsets is its result plus the sums of x by block times these.
+	Offsets []float32
 }
 
 // QuantiseError says how far a quantised matrix is from its original.
@@ -30,7 +29,7 @@ type QuantiseError struct {
 
 // QuantiseInt4 quantises a matrix [n, k] symmetrically to 4 bits in blocks of 32, 64 or 128 along k, as GGUF's Q4_0 does: the
 // element of the largest magnitude becomes exactly −8 times the scale. Values that are not finite are an error.
-func QuantiseInt4(weights []float32, n, k, block int) (*Int4, QuantiseError, error) {
+func QuantiseInt4(weights []float32, n, k, block int) (*Packed, QuantiseError, error) {
 	if block != 32 && block != 64 && block != 128 {
 		return nil, QuantiseError{}, fmt.Errorf("quantise: block size %d, expected 32, 64 or 128", block)
 	}
@@ -38,12 +37,12 @@ func QuantiseInt4(weights []float32, n, k, block int) (*Int4, QuantiseError, err
 		return nil, QuantiseError{}, fmt.Errorf("quantise: %d weights as %d × %d: the row length must be a multiple of %d", len(weights), n, k, block)
 	}
 	blocks := k / block
-	q := &Int4{N: n, K: k, Block: block, Packed: make([]byte, n*k/2), Scales: make([]float32, n*blocks)}
+	q := &Packed{N: n, K: k, Block: block, Bits: 4, Codes: make([]byte, n*k/2), Scales: make([]float32, n*blocks)}
 	sums := make([]squares, n)
 	rows(n, func(row int) {
 		for b := range blocks {
 			at := row*blocks + b
-			in, out := weights[at*block:(at+1)*block], q.Packed[at*block/2:(at+1)*block/2]
+			in, out := weights[at*block:(at+1)*block], q.Codes[at*block/2:(at+1)*block/2]
 			q.Scales[at] = quantiseBlock(in, out, &sums[row])
 		}
 	})
@@ -110,81 +109,77 @@ func (s *squares) add(original, got float32) {
 func abs(v float32) float32 { return math.Float32frombits(math.Float32bits(v) &^ (1 << 31)) }
 
 // Dequantise returns the matrix [N, K].
-func (q *Int4) Dequantise() []float32 {
+func (q *Packed) Dequantise() []float32 {
 	out := make([]float32, q.N*q.K)
 	blocks := q.K / q.Block
-	for n := range q.N {
+	rows(q.N, func(n int) {
 		for k := range q.K {
-			at := n*q.K + k
-			c := float32(q.Packed[at/2] >> (4 * (at & 1)) & 15)
-			b := n*blocks + k/q.Block
-			zero := float32(8)
-			switch {
-			case q.Zeros != nil:
-				zero = q.Zeros[b]
-			case q.ZeroPoints != nil:
-				j := k / q.Block
-				zero = float32(q.ZeroPoints[n*((blocks+1)/2)+j/2] >> (4 * (j & 1)) & 15)
+			at, b := n*q.K+k, n*blocks+k/q.Block
+			v := float32(int(q.Codes[at*q.Bits/8])-128) * q.Scales[b]
+			if q.Bits == 4 {
+				v = float32(int(q.Codes[at/2]>>(4*(at&1))&15)-8) * q.Scales[b]
 			}
-			out[at] = (c - zero) * q.Scales[b]
+			if q.Offsets != nil {
+				v += q.Offsets[b]
+			}
+			out[at] = v
 		}
-	}
+	})
 	return out
 }
 
-// RepackInt4 turns a GGUF matrix of Q4_0 or Q4_1 blocks into MatMulNBits' layout without another rounding of the codes. Q4_1's
-// minimum becomes the zero point −min/scale (see Int4.Zeros).
-func RepackInt4(t *Tensor) (*Int4, error) {
-	if t.DType != Q4_0 && t.DType != Q4_1 || len(t.Shape) != 2 {
+// Repack turns a GGUF matrix of Q4_0, Q4_1 or Q8_0 blocks into MatMulNBits' layout without another rounding of its codes.
+// Q4_1's elements are scale·code + minimum: with 8 taken off the code, the offset is the minimum plus 8 scales.
+func Repack(t *Tensor) (*Packed, error) {
+	bits := map[DType]int{Q4_0: 4, Q4_1: 4, Q8_0: 8}[t.DType]
+	if bits == 0 || len(t.Shape) != 2 {
 		return nil, fmt.Errorf("repack %s (%s %v): %w", t.Name, t.DType, t.Shape, errNotBlocks)
 	}
 	n, k := int(t.Shape[0]), int(t.Shape[1])
 	_, size := t.DType.Block()
 	blocks := k / 32
-	q := &Int4{N: n, K: k, Block: 32, Packed: make([]byte, n*k/2), Scales: make([]float32, n*blocks)}
+	q := &Packed{N: n, K: k, Block: 32, Bits: bits, Codes: make([]byte, n*k*bits/8), Scales: make([]float32, n*blocks)}
 	if t.DType == Q4_1 {
-		q.Zeros = make([]float32, n*blocks)
+		q.Offsets = make([]float32, n*blocks)
 	}
 	le := binary.LittleEndian
-	var mu sync.Mutex
-	var bad error
+	var broken atomic.Bool
 	rows(n, func(row int) {
 		for b := row * blocks; b < (row+1)*blocks; b++ {
-			in := t.Data[b*size : (b+1)*size]
+			in, out := t.Data[b*size:(b+1)*size], q.Codes[b*4*bits:(b+1)*4*bits]
 			scale := HalfToFloat32(le.Uint16(in))
 			q.Scales[b] = scale
-			codes := in[2:]
-			if t.DType == Q4_1 {
+			sum := scale
+			switch t.DType {
+			case Q8_0:
+				for i, c := range in[2:] {
+					out[i] = c ^ 0x80 // from −128…127 to 0…255
+				}
+			case Q4_0:
+				splitNibbles(in[2:], out)
+			case Q4_1:
 				low := HalfToFloat32(le.Uint16(in[2:]))
-				codes = in[4:]
-				if scale == 0 && low != 0 {
-					// Every element is the minimum. A scale of that and codes of 1 above a zero point of 0 say the same.
-					q.Scales[b] = low
-					for i := range 16 {
-						q.Packed[b*16+i] = 0x11
-					}
-					continue
-				}
-				if scale != 0 {
-					q.Zeros[b] = -low / scale
-				}
+				q.Offsets[b] = low + 8*scale
+				sum += low
+				splitNibbles(in[4:], out)
 			}
-			if s := q.Scales[b]; s-s != 0 {
-				mu.Lock()
-				bad = fmt.Errorf("repack %s: the scale of a block is not finite", t.Name)
-				mu.Unlock()
-			}
-			for i := range 8 {
-				// GGUF: byte j has elements j and 16+j. Here: byte i has elements 2i and 2i+1.
-				q.Packed[b*16+i] = codes[2*i]&15 | codes[2*i+1]<<4
-				q.Packed[b*16+8+i] = codes[2*i]>>4 | codes[2*i+1]&0xf0
+			if sum-sum != 0 {
+				broken.Store(true)
 			}
 		}
 	})
-	if bad != nil {
-		return nil, bad
+	if broken.Load() {
+		return nil, fmt.Errorf("repack %s: the scale of a block is not finite", t.Name)
 	}
 	return q, nil
+}
+
+// splitNibbles goes from GGUF's order, where byte j has the elements j and 16+j, to the elements 2i and 2i+1 in byte i.
+func splitNibbles(in, out []byte) {
+	for i := range 8 {
+		out[i] = in[2*i]&15 | in[2*i+1]<<4
+		out[8+i] = in[2*i]>>4 | in[2*i+1]&0xf0
+	}
 }
 
 // rows runs f for every row on all processors.

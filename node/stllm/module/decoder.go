@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/stllm/stllm/node/checkpoint"
 	"github.com/stllm/stllm/node/checkpoint/config"
 	"github.com/stllm/stllm/node/graph"
 )
@@ -220,53 +219,4 @@ func (c DecoderConfig) Rotary(positions int) (cos, sin []float32) {
 		}
 	}
 	return cos, sin
-}
-
-// matrix is a Linear of the language model, quantised where the builder says so.
-func (b *Builder) matrix(x *graph.Value, prefix string, in, out int, bias bool) *graph.Value {
-	if b.Quant == nil {
-		return b.Linear(x, prefix, in, out, bias)
-	}
-	g := b.G
-	name := prefix + ".weight"
-	q, err := b.quantised(name, in, out)
-	if err != nil {
-		return g.Failf("%w", err)
-	}
-	if q.ZeroPoints != nil || q.Zeros != nil {
-		return g.Failf("%s has 4-bit codes with zero points, expected symmetric ones: dequantise and quantise it again", name)
-	}
-	blocks := (in + b.Quant.Block - 1) / b.Quant.Block
-	packed := b.place(name+".int4", graph.Uint8, q.Packed, out, blocks, b.Quant.Block/2)
-	scales := b.place(name+".scales", b.DType, graph.EncodeFloats(b.DType, q.Scales), out*blocks)
-	var bv *graph.Value
-	if bias {
-		bv = b.Weight(prefix+".bias", out)
-	}
-	return g.MatMulNBits(x, packed, scales, bv, in, out, b.Quant.Block)
-}
-
-func (b *Builder) quantised(name string, in, out int) (*checkpoint.Int4, error) {
-	if b.Quant.Load != nil {
-		if q, ok := b.Quant.Load(name); ok {
-			return q, nil
-		}
-	}
-	t, ok := b.Find.Tensor(name)
-	if !ok {
-		return nil, fmt.Errorf("weight %s is missing from the checkpoint", name)
-	}
-	if err := t.Expect(int64(out), int64(in)); err != nil {
-		return nil, err
-	}
-	values, err := t.Float32()
-	if err != nil {
-		return nil, err
-	}
-	q, e, err := checkpoint.QuantiseInt4(values, out, in, b.Quant.Block)
-	if err != nil {
-		return nil, fmt.Errorf("quantise %s: %w", name, err)
-	}
-	b.Quantised = append(b.Quantised, QuantisedMatrix{name, e})
-	return q, nil
 }

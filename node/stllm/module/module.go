@@ -22,6 +22,8 @@ type Builder struct {
 	DType graph.DType // of weights and activations
 	// Quant quantises the language model's matrices to 4 bits; nil leaves them as they are.
 	Quant *Quant
+	// Expand makes floats of matrices that a GGUF file stores in blocks of codes, instead of multiplying by the codes.
+	Expand bool
 	// Decompose writes attention as plain products and a softmax: slower, but every step can be seen and has a gradient.
 	Decompose bool
 	// Probe, when not nil, is told intermediate values by name, so that a test or an explanation can ask for them.
@@ -33,13 +35,13 @@ type Builder struct {
 	Train func(name string) bool
 	// Quantised collects the error of each matrix that was quantised.
 	Quantised []QuantisedMatrix
+
+	sums map[*graph.Value]*graph.Value // by x, its sums by block
 }
 
 // Quant are the settings of 4-bit weights.
 type Quant struct {
 	Block int // 32, 64 or 128
-	// Load, when not nil, returns a matrix that was quantised before.
-	Load func(name string) (*checkpoint.Int4, bool)
 }
 
 // QuantisedMatrix names a quantised matrix and how far it is from the original.
@@ -110,6 +112,9 @@ var storedAs = map[checkpoint.DType]graph.DType{
 }
 
 func (b *Builder) tensor(t *checkpoint.Tensor, name string, sizes ...int) *graph.Value {
+	if t.DType == checkpoint.U8 && t.Offset >= 0 {
+		return b.G.External(name, graph.Uint8, t.File, t.Offset, t.Length, sizes...)
+	}
 	if storedAs[t.DType] == b.DType && t.Offset >= 0 {
 		return b.G.External(name, b.DType, t.File, t.Offset, t.Length, sizes...)
 	}
