@@ -244,6 +244,7 @@ func TestModelFlagsAndParameters(t *testing.T) {
 		{nil, func(*params.Parameters) {}, func(m *modelFlags, p *params.Parameters) bool {
 			return m.dir == "nano" && m.opt.Device == "cpu" && !m.opt.Int4
 		}, ""},
+		{[]string{"--model="}, func(p *params.Parameters) { p.Model = "/m" }, func(m *modelFlags, p *params.Parameters) bool { return m.dir == "/m" && p.Model == "/m" }, ""},
 		{nil, func(p *params.Parameters) { p.DType = "fp16" }, nil, `dtype is "fp16"`},
 		{[]string{"--device", "tpu"}, func(*params.Parameters) {}, nil, `device is "tpu"`},
 	} {

@@ -40,7 +40,7 @@ func (m *modelFlags) add(f *pflag.FlagSet) {
 // take fills in from parameters what no flag says, and puts into the parameters what flags say, so that both agree.
 func (m *modelFlags) take(p *params.Parameters) error {
 	given := func(name string) bool { return m.flags != nil && m.flags.Changed(name) }
-	if given("model") {
+	if given("model") && m.dir != "" { // launch files give an empty one where nothing is meant
 		p.Model = m.dir
 	} else {
 		m.dir = p.Model
