@@ -64,6 +64,19 @@ type GoalStatusArray struct {
 // ROSType is "action_msgs/GoalStatusArray".
 func (*GoalStatusArray) ROSType() string { return "action_msgs/GoalStatusArray" }
 
+// BondStatus is bond/msg/Status of ROS 2. One end of a bond says that it lives.
+type BondStatus struct {
+	Header           Header
+	ID               string  // of the bond
+	InstanceID       string  // of this end of it
+	Active           bool    // false: this end is going
+	HeartbeatTimeout float32 // after which the other end counts as gone, seconds
+	HeartbeatPeriod  float32 // between two of these, seconds
+}
+
+// ROSType is "bond/Status".
+func (*BondStatus) ROSType() string { return "bond/Status" }
+
 // DiagnosticArray is diagnostic_msgs/msg/DiagnosticArray of both ROS generations.
 type DiagnosticArray struct {
 	Header Header
@@ -1347,6 +1360,8 @@ func newMessage(key string) (Message, bool) {
 		return &GoalStatus{}, true
 	case "action_msgs/GoalStatusArray":
 		return &GoalStatusArray{}, true
+	case "bond/Status":
+		return &BondStatus{}, true
 	case "diagnostic_msgs/DiagnosticArray":
 		return &DiagnosticArray{}, true
 	case "diagnostic_msgs/DiagnosticStatus":

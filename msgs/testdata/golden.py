@@ -11,7 +11,7 @@ One message a line: type, MD5 sum (ROS 1) or "-", bytes in hex.
 And the type hashes that ROS 2's own generator gives to the published definitions and to ../stllm_msgs:
 
   rosidl:         check out ros2/{rosidl,rcl_interfaces,common_interfaces,geometry2,rmw_dds_common,unique_identifier_msgs}
-                  into DIR; pip install empy==3.3.4 lark; python3 golden.py rosidl DIR | grep RIHS01 > rosidl.txt
+                  and ros/bond_core (branch ros2) into DIR; pip install empy==3.3.4 lark; python3 golden.py rosidl DIR | grep RIHS01 > rosidl.txt
 """
 import glob
 import importlib
@@ -165,7 +165,7 @@ def rosidl(src):
     # In the order of their dependencies, with the part that is ours of each.
     packages = ["builtin_interfaces", "service_msgs", "unique_identifier_msgs", "std_msgs", "geometry_msgs",
                 "sensor_msgs", "tf2_msgs", "nav_msgs", "visualization_msgs", "diagnostic_msgs", "std_srvs",
-                "action_msgs", "rcl_interfaces", "lifecycle_msgs", "rosgraph_msgs", "rmw_dds_common", "stllm_msgs"]
+                "action_msgs", "rcl_interfaces", "lifecycle_msgs", "rosgraph_msgs", "rmw_dds_common", "bond", "stllm_msgs"]
     roots = {os.path.basename(d[:-1]): Path(d) for d in glob.glob(f"{src}/*/*/")}
     roots["unique_identifier_msgs"] = Path(src) / "unique_identifier_msgs"
     roots["stllm_msgs"] = Path(HERE).parent / "stllm_msgs"

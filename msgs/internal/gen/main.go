@@ -166,6 +166,8 @@ func goName(pkg, name string) string {
 		case "State", "Transition", "TransitionDescription", "TransitionEvent":
 			return "Lifecycle" + n
 		}
+	case "bond":
+		return "Bond" + n
 	case "rosgraph_msgs":
 		if name == "Log" {
 			return "RosgraphLog"
