@@ -23,7 +23,8 @@ type DecoderConfig struct {
 	HiddenAct             string
 	AttentionBias         bool // q, k and v have a bias (Qwen2)
 	TieWordEmbeddings     bool
-	Interleaved           bool // rotary pairs are neighbours (GGUF's llama weights) rather than halves
+	// RopeFactors divide the rotary frequencies (Llama 3.1 and later), [HeadDim/2]; nil: none.
+	RopeFactors []float32
 }
 
 // DecoderOf is the language model of a config: Qwen2, whose query, key and value projections have a bias.
@@ -52,6 +53,12 @@ func (c DecoderConfig) Validate() error {
 	}
 	if c.NumAttentionHeads%c.NumKeyValueHeads != 0 {
 		return fmt.Errorf("decoder config: num_attention_heads is %d, expected a multiple of num_key_value_heads %d", c.NumAttentionHeads, c.NumKeyValueHeads)
+	}
+	if c.HeadDim%2 != 0 {
+		return fmt.Errorf("decoder config: head_dim is %d, expected an even number", c.HeadDim)
+	}
+	if c.RopeFactors != nil && len(c.RopeFactors) != c.HeadDim/2 {
+		return fmt.Errorf("decoder config: %d rope factors, expected one for each of the %d rotary pairs", len(c.RopeFactors), c.HeadDim/2)
 	}
 	return nil
 }
@@ -148,12 +155,8 @@ func (c DecoderConfig) layer(b *Builder, x *graph.Value, in DecoderInputs, i int
 	if c.RotaryInGraph() {
 		inputs[0], inputs[1] = rot.turn(g, q, c.NumAttentionHeads, c), rot.turn(g, k, c.NumKeyValueHeads, c)
 	} else {
-		inter := int64(0)
-		if c.Interleaved {
-			inter = 1
-		}
 		inputs = append(inputs, rot.cos, rot.sin)
-		attrs = append(attrs, graph.Attr{Name: "do_rotary", Value: int64(1)}, graph.Attr{Name: "rotary_interleaved", Value: inter})
+		attrs = append(attrs, graph.Attr{Name: "do_rotary", Value: int64(1)}, graph.Attr{Name: "rotary_interleaved", Value: int64(0)})
 	}
 	if g.Err() != nil {
 		return g.Failf("")
@@ -178,10 +181,6 @@ func (c DecoderConfig) rotary(b *Builder, in DecoderInputs, positions int) rotar
 	cos, sin := c.Rotary(positions)
 	r := rotary{g.Floats(b.DType, cos, positions, c.HeadDim/2), g.Floats(b.DType, sin, positions, c.HeadDim/2)}
 	if !c.RotaryInGraph() {
-		return r
-	}
-	if c.Interleaved {
-		g.Failf("head size %d with interleaved rotary pairs is not supported (multiples of 16 are)", c.HeadDim)
 		return r
 	}
 	row := func(table *graph.Value) *graph.Value {
@@ -211,6 +210,9 @@ func (c DecoderConfig) Rotary(positions int) (cos, sin []float32) {
 	for i := range inverse {
 		// In float32 step by step: the power, then its reciprocal.
 		inverse[i] = 1 / float32(math.Pow(c.RopeTheta, float64(float32(2*i)/float32(c.HeadDim))))
+		if c.RopeFactors != nil {
+			inverse[i] /= c.RopeFactors[i]
+		}
 	}
 	for p := range positions {
 		for _, f := range inverse {

@@ -15,9 +15,6 @@ func (c DecoderConfig) Sequence(b *Builder, x, place, mask *graph.Value, positio
 	if err := c.Validate(); err != nil {
 		return g.Failf("%w", err)
 	}
-	if c.Interleaved {
-		return g.Failf("interleaved rotary pairs have no gradient here")
-	}
 	cos, sin := c.Rotary(positions)
 	row := func(table []float32) *graph.Value { // [1,S,1,half]
 		return g.Unsqueeze(g.Unsqueeze(g.Gather(g.Floats(b.DType, table, positions, c.HeadDim/2), place, 0), 0), 2)
