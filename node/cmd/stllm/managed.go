@@ -60,10 +60,14 @@ func (a *app) manage(ctx context.Context, node transport.Transport, p params.Par
 	}
 	defer services.Close()
 	w.robot = r
+	if !p.Autostart { // somebody else manages the node, and may want to know that it lives
+		if w.bond, err = lifecycle.NewBond(node); err != nil {
+			return err
+		}
+		defer w.bond.Close()
+	}
 	machine, err := lifecycle.New(node, lifecycle.Callbacks{
-		Configure: w.configure, Cleanup: w.cleanup, Shutdown: w.end, Recover: w.end,
-		Activate:   func(ctx context.Context) error { return r.SetActive(ctx, true) },
-		Deactivate: func(ctx context.Context) error { return r.SetActive(ctx, false) },
+		Configure: w.configure, Activate: w.activate, Deactivate: w.deactivate, Cleanup: w.cleanup, Shutdown: w.end, Recover: w.end,
 	}, told.log)
 	if err != nil {
 		return err
@@ -99,7 +103,25 @@ func (a *app) manage(ctx context.Context, node transport.Transport, p params.Par
 type worker struct {
 	robot *robot.Robot
 	load  func(context.Context) (stllm.Model, error)
-	model stllm.Model // nil when unconfigured
+	model stllm.Model     // nil when unconfigured
+	bond  *lifecycle.Bond // nil: none
+}
+
+func (w *worker) activate(ctx context.Context) error {
+	if err := w.robot.SetActive(ctx, true); err != nil {
+		return err
+	}
+	if w.bond != nil {
+		w.bond.Join()
+	}
+	return nil
+}
+
+func (w *worker) deactivate(ctx context.Context) error {
+	if w.bond != nil {
+		w.bond.Break()
+	}
+	return w.robot.SetActive(ctx, false)
 }
 
 func (w *worker) configure(ctx context.Context) error {
@@ -127,7 +149,7 @@ func (w *worker) cleanup(ctx context.Context) error {
 }
 
 func (w *worker) end(ctx context.Context, _ lifecycle.State) error {
-	if err := w.robot.SetActive(ctx, false); err != nil {
+	if err := w.deactivate(ctx); err != nil {
 		return err
 	}
 	return w.cleanup(ctx)

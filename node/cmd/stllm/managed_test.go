@@ -39,6 +39,7 @@ type site struct {
 	mu     sync.Mutex
 	log    []msgs.Log
 	states []string
+	bond   []bool
 }
 
 func manageOnMem(t *testing.T, p params.Parameters, load func(context.Context, *app) (stllm.Model, error)) *site {
@@ -65,6 +66,13 @@ func manageOnMem(t *testing.T, p params.Parameters, load func(context.Context, *
 	listen("/stllm/transition_event", &msgs.LifecycleTransitionEvent{}, func(m msgs.Message) {
 		s.states = append(s.states, m.(*msgs.LifecycleTransitionEvent).GoalState.Label)
 	})
+	if _, err := s.peer.Subscribe("/bond", &msgs.BondStatus{}, transport.DefaultQoS(), func(r transport.Received) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.bond = append(s.bond, r.Msg.(*msgs.BondStatus).Active)
+	}); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
 	a := &app{out: io.Discard, err: io.Discard, log: zerolog.Nop().Level(zerolog.InfoLevel)}
@@ -186,6 +194,9 @@ func TestManagedByHand(t *testing.T) {
 		t.Errorf("%v", s.states)
 	}
 	s.logged(msgs.LogInfo, "shutting down")
+	if n := len(s.bond); n < 4 || !s.bond[0] || s.bond[n-1] {
+		t.Errorf("bond %v", s.bond)
+	}
 }
 
 func TestManagedAutostart(t *testing.T) {
