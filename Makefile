@@ -23,6 +23,10 @@ build: ## bin/stllm
 setup: build ## fetch the ONNX Runtime library (once; checksum verified; found again offline)
 	@./$(BIN) setup
 
+.PHONY: llm
+llm: build ## fetch SmolLM2-135M-Instruct and llama.cpp (104 MB); tests and `stllm bench decode` compare the two
+	@./$(BIN) setup --llm
+
 .PHONY: demo
 demo: setup ## make a kitchen, replay it, ask, show the answers and the picture
 	@./$(BIN) demo --out .demo

