@@ -11,10 +11,37 @@ import (
 	"github.com/stllm/stllm/node/robot"
 	"github.com/stllm/stllm/node/stllm"
 	"github.com/stllm/stllm/node/transport"
+	"github.com/stllm/stllm/node/transport/ros2"
 	"github.com/stllm/stllm/node/transport/ros2/lifecycle"
 	"github.com/stllm/stllm/node/transport/ros2/parameters"
 	"github.com/stllm/stllm/node/transport/ros2/rosout"
 )
+
+// rosParameters puts defaults, this program's own flags and what a ROS 2 command line says of a node together, in this order,
+// and sets the log level.
+func (a *app) rosParameters(rf *robotFlags, args ros2.Arguments, node string) (params.Parameters, error) {
+	if args.LogLevel != "" {
+		level, own, err := rosout.ParseLevel(args.LogLevel, node)
+		if err != nil {
+			return params.Parameters{}, usageError{err}
+		}
+		if own {
+			a.log = a.log.Level(level)
+		}
+	}
+	p, err := rf.parameters()
+	if err != nil {
+		return p, err
+	}
+	foreign, err := p.ROS2Arguments(args.ParamFiles, args.Params, node)
+	if err != nil {
+		return p, err
+	}
+	for _, f := range foreign {
+		a.log.Warn().Msg(f.Error() + "; it is left to other nodes")
+	}
+	return p, nil
+}
 
 // managed runs the robot as a managed ROS 2 node on a graph that it has joined already, until ctx ends: lifecycle, parameter
 // services, /rosout. With autostart the model is loaded and the node activated at once, and a failure of that is returned. The

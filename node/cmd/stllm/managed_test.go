@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +20,7 @@ import (
 	"github.com/stllm/stllm/node/stllm"
 	"github.com/stllm/stllm/node/transport"
 	"github.com/stllm/stllm/node/transport/mem"
+	"github.com/stllm/stllm/node/transport/ros2"
 )
 
 // emptyModel is loaded and closed; what else there is to a model is not asked for here.
@@ -233,6 +236,33 @@ func TestManagedAutostart(t *testing.T) {
 	s.stop()
 	if err := <-s.end; err != nil {
 		t.Error(err)
+	}
+}
+
+func TestROSParameters(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "p.yaml")
+	if err := os.WriteFile(file, []byte("/**:\n  ros__parameters:\n    frames: 3\n    tf_timeout: 1\n    others: 2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	a := &app{log: zerolog.New(&log).Level(zerolog.InfoLevel)}
+	rf := robotFlags{set: map[string]string{"frames": "2", "top_k": "9"}}
+	args, err := ros2.ParseArguments([]string{"--ros-args", "--log-level", "warn", "--params-file", file, "-p", "frames:=4"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := a.rosParameters(&rf, args, "/stllm")
+	if err != nil || p.Frames != 4 || p.TFTimeout != 1 || p.TopK != 9 || a.log.GetLevel() != zerolog.WarnLevel || !strings.Contains(log.String(), `p.yaml:5: there is no parameter \"others\"`) {
+		t.Errorf("%v, %d %g %d, %s, %s", err, p.Frames, p.TFTimeout, p.TopK, a.log.GetLevel(), log.String())
+	}
+	for _, bad := range [][]string{{"--log-level", "loud"}, {"-p", "frames:=many"}, {"--params-file", "/nonexistent.yaml"}} {
+		args, err := ros2.ParseArguments(append([]string{"--ros-args"}, bad...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.rosParameters(&robotFlags{}, args, "/stllm"); err == nil {
+			t.Errorf("%v was accepted", bad)
+		}
 	}
 }
 
