@@ -102,7 +102,8 @@ func (l *Language) Quantised() []module.QuantisedMatrix { return l.quant }
 type Result struct {
 	Tokens  []int32
 	Text    string
-	Stopped bool // by an end token, rather than by MaxNewTokens or the end of the context
+	Stopped bool  // by an end token, rather than by MaxNewTokens or the end of the context
+	End     int32 // that token
 	Prompt  int  // tokens of the prompt
 	Cached  int  // of those, how many the last conversation had computed already
 	Prefill time.Duration
@@ -143,7 +144,8 @@ func (l *Language) Generate(ctx context.Context, prompt []int32, o generate.Opti
 	}
 	out, err := generate.Run(ctx, l.seq, logits, o, func(id int32) { say(stream.Push(id)) })
 	say(stream.Flush())
-	res.Decode, res.Tokens, res.Stopped = time.Since(start), out.Tokens, err == nil && out.Reason == generate.Stop
+	res.Decode, res.Tokens = time.Since(start), out.Tokens
+	res.Stopped, res.End = err == nil && out.Reason == generate.Stop, out.EOS
 	return res, err
 }
 

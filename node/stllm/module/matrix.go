@@ -28,12 +28,19 @@ func (b *Builder) matrix(x *graph.Value, prefix string, in, out int, bias bool) 
 	if w, ok := b.storedCodes(name, in, out); ok {
 		return g.MatMulNBits(x, w, bv)
 	}
-	q, err := b.packed(name, in, out)
+	t, ok := b.Find.Tensor(name)
+	if !ok {
+		return g.Failf("weight %s is missing from the checkpoint", name)
+	}
+	if err := t.Expect(int64(out), int64(in)); err != nil {
+		return g.Failf("%w", err)
+	}
+	q, err := b.packed(t)
 	if err != nil {
 		return g.Failf("%w", err)
 	}
 	if q == nil {
-		y := b.product(x, b.Weight(name, out, in))
+		y := b.dot(x, b.Weight(name, out, in))
 		if bias {
 			y = g.Add(y, bv)
 		}
@@ -47,13 +54,13 @@ func (b *Builder) matrix(x *graph.Value, prefix string, in, out int, bias bool) 
 	}, bv)
 	if q.Offsets != nil {
 		offsets := b.place(name+".offsets", b.DType, graph.EncodeFloats(b.DType, q.Offsets), out, blocks)
-		y = g.Add(y, b.product(b.blockSums(x, q.Block), offsets))
+		y = g.Add(y, b.dot(b.blockSums(x, q.Block), offsets))
 	}
 	return y
 }
 
-// product is x·wᵀ for x [...,K] and w [N,K] as one operator, whatever the rank of x.
-func (b *Builder) product(x, w *graph.Value) *graph.Value {
+// dot is x·wᵀ for x [...,K] and w [N,K] as one operator, whatever the rank of x.
+func (b *Builder) dot(x, w *graph.Value) *graph.Value {
 	g := b.G
 	if g.Err() != nil {
 		return g.Failf("")
@@ -115,14 +122,7 @@ func (b *Builder) storedCodes(name string, in, out int) (graph.NBits, bool) {
 }
 
 // packed quantises a matrix, or takes it over where it is stored in blocks; nil where it is to be left as it is.
-func (b *Builder) packed(name string, in, out int) (*checkpoint.Packed, error) {
-	t, ok := b.Find.Tensor(name)
-	if !ok {
-		return nil, fmt.Errorf("weight %s is missing from the checkpoint", name)
-	}
-	if err := t.Expect(int64(out), int64(in)); err != nil {
-		return nil, err
-	}
+func (b *Builder) packed(t *checkpoint.Tensor) (*checkpoint.Packed, error) {
 	if per, _ := t.DType.Block(); per > 1 && !b.Expand {
 		return checkpoint.Repack(t)
 	}
@@ -133,10 +133,10 @@ func (b *Builder) packed(name string, in, out int) (*checkpoint.Packed, error) {
 	if err != nil {
 		return nil, err
 	}
-	q, e, err := checkpoint.QuantiseInt4(values, out, in, b.Quant.Block)
+	q, e, err := checkpoint.QuantiseInt4(values, int(t.Shape[0]), int(t.Shape[1]), b.Quant.Block)
 	if err != nil {
-		return nil, fmt.Errorf("quantise %s: %w", name, err)
+		return nil, fmt.Errorf("quantise %s: %w", t.Name, err)
 	}
-	b.Quantised = append(b.Quantised, QuantisedMatrix{name, e})
+	b.Quantised = append(b.Quantised, QuantisedMatrix{t.Name, e})
 	return q, nil
 }
