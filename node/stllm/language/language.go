@@ -95,6 +95,9 @@ func (l *Language) Close() error {
 	return errors.Join(l.session.Close(), l.Model.Close())
 }
 
+// Context is the longest conversation in tokens.
+func (l *Language) Context() int { return l.opt.Context }
+
 // Quantised lists the matrices that were quantised at load, with their errors.
 func (l *Language) Quantised() []module.QuantisedMatrix { return l.quant }
 
@@ -104,8 +107,8 @@ type Result struct {
 	Text    string
 	Stopped bool  // by an end token, rather than by MaxNewTokens or the end of the context
 	End     int32 // that token
-	Prompt  int  // tokens of the prompt
-	Cached  int  // of those, how many the last conversation had computed already
+	Prompt  int   // tokens of the prompt
+	Cached  int   // of those, how many the last conversation had computed already
 	Prefill time.Duration
 	Decode  time.Duration
 }
