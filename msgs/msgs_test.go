@@ -51,6 +51,42 @@ func TestEveryTypeHasNamesInItsGenerations(t *testing.T) {
 	}
 }
 
+// A ROS 2 node of ours speaks types of these packages, with all services and messages that parameters, lifecycle, actions and
+// the graph need.
+func TestPackagesOfROS2(t *testing.T) {
+	have := map[string]bool{}
+	for _, key := range Definitions(CDR).Keys() {
+		pkg, _, _ := strings.Cut(key, "/")
+		have[pkg] = true
+	}
+	for _, pkg := range []string{"std_msgs", "geometry_msgs", "sensor_msgs", "tf2_msgs", "nav_msgs", "visualization_msgs", "diagnostic_msgs", "std_srvs", "action_msgs",
+		"unique_identifier_msgs", "rcl_interfaces", "lifecycle_msgs", "rosgraph_msgs", "rmw_dds_common", "service_msgs", "builtin_interfaces", "bond", "stllm_msgs"} {
+		if !have[pkg] {
+			t.Errorf("no type of %s", pkg)
+		}
+	}
+	for _, srv := range []string{"rcl_interfaces/ListParameters", "rcl_interfaces/GetParameters", "rcl_interfaces/GetParameterTypes", "rcl_interfaces/SetParameters",
+		"rcl_interfaces/SetParametersAtomically", "rcl_interfaces/DescribeParameters", "lifecycle_msgs/ChangeState", "lifecycle_msgs/GetState",
+		"lifecycle_msgs/GetAvailableStates", "lifecycle_msgs/GetAvailableTransitions", "action_msgs/CancelGoal", "stllm_msgs/Ask", "stllm_msgs/PlanAction",
+		"stllm_msgs/Ask_SendGoal", "stllm_msgs/Ask_GetResult", "stllm_msgs/PlanAction_SendGoal", "stllm_msgs/PlanAction_GetResult"} {
+		if _, err := TypeHash(srv); err != nil {
+			t.Errorf("%s: %v", srv, err)
+		}
+		for _, part := range []string{"_Request", "_Response"} {
+			if _, ok := New(srv + part); !ok {
+				t.Errorf("no Go struct for %s", srv+part)
+			}
+		}
+	}
+	for _, action := range []string{"stllm_msgs/Ask", "stllm_msgs/PlanAction"} {
+		for _, part := range []string{"_Goal", "_Result", "_Feedback", "_FeedbackMessage"} {
+			if _, ok := New(action + part); !ok {
+				t.Errorf("no Go struct for %s", action+part)
+			}
+		}
+	}
+}
+
 func must(s string, err error) string {
 	if err != nil {
 		panic(err)
