@@ -152,6 +152,15 @@ func (l *Language) Generate(ctx context.Context, prompt []int32, o generate.Opti
 	return res, err
 }
 
+// Reset forgets the conversation, so that nothing of the next prompt is found computed.
+func (l *Language) Reset() { l.seq.ids = l.seq.ids[:0] }
+
+// Feed appends tokens to the sequence as they are, without choosing any: it is what a benchmark times.
+func (l *Language) Feed(ctx context.Context, tokens []int32) error {
+	_, err := l.seq.feed(ctx, tokens, l.opt.Context)
+	return err
+}
+
 // Logits runs a prompt followed by given tokens, and returns the logits [V] before each of the tokens and after the last:
 // len(tokens)+1 rows. It is how two implementations are compared on one text.
 func (l *Language) Logits(ctx context.Context, prompt, tokens []int32) ([][]float32, error) {

@@ -120,28 +120,39 @@ func (s *sequence) reserve(positions int) error {
 // prefill makes a prompt's keys and values, except those that the last conversation left in place, and returns the logits of
 // its last position. The cache has room for the given positions.
 func (s *sequence) prefill(ctx context.Context, prompt []int32, positions int) (logits []float32, cached int, err error) {
-	if err := s.reserve(positions); err != nil {
-		return nil, 0, err
+	if positions > s.room {
+		s.drop()
 	}
 	// The last position is always run: its logits are wanted.
 	for cached < min(len(s.ids), len(prompt)-1) && s.ids[cached] == prompt[cached] {
 		cached++
 	}
 	s.ids = s.ids[:cached]
-	for at := cached; at < len(prompt); at = len(s.ids) {
-		ids := prompt[at:min(at+prefillChunk, len(prompt))]
-		x, err := s.newStep(len(ids))
-		if err != nil {
-			return nil, 0, err
-		}
-		err = s.run(ctx, x, s.bind(x), ids)
-		x.values.Close()
-		if err != nil {
-			return nil, 0, err
-		}
-		logits = x.logits
+	logits, err = s.feed(ctx, prompt[cached:], positions)
+	return logits, cached, err
+}
+
+// feed runs tokens at the end of the sequence and returns the logits after the last.
+func (s *sequence) feed(ctx context.Context, tokens []int32, positions int) (logits []float32, err error) {
+	if err := s.reserve(positions); err != nil {
+		return nil, err
 	}
-	return logits, cached, nil
+	for len(tokens) > 0 {
+		ids := tokens[:min(prefillChunk, len(tokens))]
+		x, b := s.one, s.bound
+		if len(ids) > 1 {
+			if x, err = s.newStep(len(ids)); err != nil {
+				return nil, err
+			}
+			defer x.values.Close()
+			b = s.bind(x)
+		}
+		if err := s.run(ctx, x, b, ids); err != nil {
+			return nil, err
+		}
+		logits, tokens = x.logits, tokens[len(ids):]
+	}
+	return logits, nil
 }
 
 // binding is what a run reads and writes.
@@ -188,9 +199,10 @@ func (s *sequence) Next(ctx context.Context, tokens []int32, parents []int) ([][
 	if len(tokens) != 1 || parents[0] != 0 {
 		return nil, fmt.Errorf("decode: %d sequences, expected one", len(tokens))
 	}
-	if err := s.run(ctx, s.one, s.bound, tokens); err != nil {
+	logits, err := s.feed(ctx, tokens, s.room)
+	if err != nil {
 		return nil, err
 	}
-	s.rows = append(s.rows[:0], s.one.logits)
+	s.rows = append(s.rows[:0], logits)
 	return s.rows, nil
 }
