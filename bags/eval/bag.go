@@ -183,6 +183,17 @@ func replayed(ctx context.Context, bag string, list []replay.Question, opt BagOp
 	return out, nil
 }
 
+// Onlooker is a model that only looks: it keeps nothing of what it is shown and has nothing to say of it.
+type Onlooker struct{ recorder }
+
+// Frames is 1: nothing is done with them.
+func (Onlooker) Frames() int { return 1 }
+
+// EncodeFrame keeps nothing.
+func (Onlooker) EncodeFrame(context.Context, *imaging.RGB) (stllm.FrameFeatures, error) {
+	return recorded{&imaging.RGB{}}, nil
+}
+
 // recorder is a model that only remembers what it is shown.
 type recorder struct{ frames int }
 

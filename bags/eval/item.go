@@ -14,6 +14,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/stllm/stllm/bags/rea"
 	"github.com/stllm/stllm/node/geometry"
 	"github.com/stllm/stllm/node/imaging"
 	"github.com/stllm/stllm/node/label"
@@ -141,7 +142,18 @@ func (it *Item) truth() string {
 	if it.Label != "" {
 		return it.Label
 	}
-	return label.Reader{}.Label(it.Task, it.Question, it.Reference)
+	return labelOf(it.Task, it.Question, it.Reference)
+}
+
+// labelOf reads an answer in the wording of the robot's questions or, where it says more than one of their labels, in REA's.
+func labelOf(task stllm.Task, question, text string) string {
+	if rea.HasOptions(task, question) {
+		return rea.Label(task, question, text)
+	}
+	if l := (label.Reader{}).Label(task, question, text); l != "" {
+		return l
+	}
+	return rea.Label(task, question, text)
 }
 
 // inspect sets Err of every item that cannot be used: broken ones, and those whose id came before.

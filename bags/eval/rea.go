@@ -44,7 +44,8 @@ func (s *reaSource) Items(context.Context) ([]Item, error) {
 	var out []Item
 	for _, it := range items {
 		out = append(out, Item{
-			ID: it.ID, Task: it.Task(), Question: it.Question(), Reference: it.Answer(), File: s.path,
+			ID: it.ID, Task: it.Task(), Group: it.Metadata.Group, Question: it.Question(), Choices: it.Metadata.Choices, Reference: it.Answer(),
+			Label: it.Metadata.Label, About: it.Metadata.About, File: s.path,
 			Open: func(context.Context) (*Clip, error) { return s.open(it) },
 		})
 	}

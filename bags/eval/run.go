@@ -18,7 +18,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/stllm/stllm/bags/metrics"
-	"github.com/stllm/stllm/node/label"
 	"github.com/stllm/stllm/node/stllm"
 )
 
@@ -329,7 +328,7 @@ func (o *Options) item(ctx context.Context, j job, done func(Prediction)) {
 				err = errors.New("the answer is empty")
 			default:
 				p.Answer, p.Evidence = r.Text, r.Evidence
-				p.Said = label.Reader{}.Label(it.Task, it.Question, r.Text)
+				p.Said = labelOf(it.Task, it.Question, r.Text)
 			}
 			if err != nil {
 				err = fmt.Errorf("item %s of %s: %w", it.ID, it.File, err)

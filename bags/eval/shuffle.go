@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"slices"
 
-	"github.com/stllm/stllm/node/label"
 	"github.com/stllm/stllm/node/stllm"
 )
 
@@ -34,7 +33,7 @@ func shuffled(whole []Prediction, seed uint64) []Prediction {
 			if by == 0 {
 				p.Answer, p.Error = "", "no other item has its task"
 			}
-			p.Said = label.Reader{}.Label(p.Task, p.Question, p.Answer)
+			p.Said = labelOf(p.Task, p.Question, p.Answer)
 		}
 	}
 	return out

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,8 +12,10 @@ import (
 	"testing"
 
 	"github.com/rs/zerolog"
+	"gonum.org/v1/gonum/spatial/r3"
 
 	"github.com/stllm/stllm/bags/rea"
+	"github.com/stllm/stllm/bags/replay"
 	"github.com/stllm/stllm/node/imaging"
 	"github.com/stllm/stllm/node/kitchen"
 	"github.com/stllm/stllm/node/kitchen/quiz"
@@ -294,20 +297,128 @@ func TestModel(t *testing.T) {
 	}
 }
 
-// The real kitchen's bag with hand-written questions goes through, where its data is.
+// The real kitchen's bag with hand-written questions goes through, where its data is. The right answers say what the boxes,
+// annotated by hand, and the camera's poses come to, and are read as their labels.
 func TestKitchenA(t *testing.T) {
 	bag := filepath.Join(testdata.Data(t), "kitchen_a.bag")
-	questions := filepath.Join(t.TempDir(), "q.yaml")
-	if err := os.WriteFile(questions, []byte("- {id: a, at: 6, text: Where is the sink?, task: relative_direction, answer: The sink is to the left., label: left}\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	src := must(Bags(bag, BagOptions{Questions: questions, Frames: 8, Log: zerolog.Nop()}))(t)
+	src := must(Bags(bag, BagOptions{Questions: "testdata/kitchen_a.questions.yaml", Frames: 8, Log: zerolog.Nop()}))(t)
 	items := must(src.Items(t.Context()))(t)
-	c, err := items[0].Open(t.Context())
-	if err != nil {
+	boxes := must(rea.ReadScene("testdata/kitchen_a.scene.json"))(t)
+	places := map[string]r3.Vec{}
+	for _, o := range boxes.Objects {
+		places[o.Name] = o.Place
+	}
+	for _, o := range boxes.Items {
+		places[o.Name] = o.Stays[0].Place
+	}
+	rule := must(quiz.Options{}.WithDefaults())(t).Thresholds
+	looked := 0
+	for _, it := range items {
+		c := must(it.Open(t.Context()))(t)
+		if err := c.check(); err != nil || len(c.Frames) != 8 || c.Seconds <= 0 {
+			t.Errorf("%s: %v, %d frames of %g s", it.ID, err, len(c.Frames), c.Seconds)
+		}
+		if l := labelOf(it.Task, it.Question, it.Reference); l != it.Label {
+			t.Errorf("%s: %q is read as %q, its label is %q", it.ID, it.Reference, l, it.Label)
+		}
+		p, ok := places[it.About]
+		if !ok || it.Task == stllm.TaskDistance || it.Task == stllm.TaskPlanning || strings.Contains(it.ID, "then") {
+			continue
+		}
+		looked++
+		x, z := quiz.Ego(c.Frames[len(c.Frames)-1].Pose, p)
+		if d := rule.Direction(x, z); !strings.HasSuffix(it.Label, d) {
+			t.Errorf("%s: the %s is %.1f m to the right and %.1f m ahead, which is %q, the label is %q", it.ID, it.About, x, z, d, it.Label)
+		}
+	}
+	if len(items) < 10 || looked < 8 {
+		t.Errorf("%d questions, %d compared with boxes", len(items), looked)
+	}
+}
+
+// Questions about a kitchen, made by REA's rules, go out as REA items, come back as bags and show the same all the way.
+func TestREARoundTrip(t *testing.T) {
+	dir := t.TempDir()
+	o := small()
+	o.Seed, o.Seconds = 40, 10
+	bag := filepath.Join(dir, "k40.bag")
+	if err := kitchen.Write(must(kitchen.Generate(o))(t), bag, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.check(); err != nil || len(c.Frames) != 8 || c.Seconds <= 0 {
-		t.Errorf("%v, %d frames of %g s", err, len(c.Frames), c.Seconds)
+	s := must(rea.ReadScene(filepath.Join(dir, "k40.scene.json")))(t)
+	made := must(rea.Generate(s, rea.GenerateOptions{Count: 25, Seed: 3, Rules: rea.Metric()}))(t)
+	var list []replay.Question
+	for i, q := range made {
+		at := float64(q.Stop-s.Poses[0].Stamp)/1e9 + 0.3
+		list = append(list, replay.Question{ID: fmt.Sprintf("g%d", i), At: &at, Text: q.Question, Task: string(q.Task), Answer: q.Answer})
+	}
+	questions := filepath.Join(dir, "q.yaml")
+	if err := rea.WriteQuestions(questions, list); err != nil {
+		t.Fatal(err)
+	}
+	set := BagOptions{Questions: questions, Frames: 8, Log: zerolog.Nop()}
+	first := must(Bags(bag, set))(t)
+	file, failed, err := Export(t.Context(), first, filepath.Join(dir, "rea"))
+	if err != nil || len(failed) != 0 {
+		t.Fatal(err, failed)
+	}
+	second := REA(file, rea.RootsBeside(file), 8)
+	compareSources(t, first, second, 9e6, false) // frames are numbered by sixtieths of a second
+
+	items, broken, err := rea.Read(file)
+	if err != nil || len(broken) != 0 || len(items) != len(made) {
+		t.Fatal(err, broken, len(items))
+	}
+	bagsMade, bad, err := rea.Import(items, rea.RootsBeside(file), 0, filepath.Join(dir, "bags"), file)
+	if err != nil || len(bad) != 0 || len(bagsMade) != 1 || bagsMade[0].Items != len(made) {
+		t.Fatalf("%+v, %v, %v", bagsMade, bad, err)
+	}
+	third := must(Bags(bagsMade[0].Bag, BagOptions{Frames: 8, Log: zerolog.Nop()}))(t)
+	compareSources(t, second, third, 1e3, true)
+
+	// What was generated can be read: whoever knows the answers is right in all.
+	res := run(t, Options{Source: second, Answerer: right(must(second.Items(t.Context()))(t))})
+	if n := res.Scores.Runs[None]; n.LabelAccuracy != 1 || n.Labelled != len(made) || len(n.Failed) != 0 {
+		for _, p := range res.Predictions {
+			if !p.Right() {
+				t.Errorf("%s %q: %q is read as %q, truth %q %s", p.Task, p.Question, p.Answer, p.Said, p.Label, p.Error)
+			}
+		}
+	}
+}
+
+// compareSources checks that two sources show the same: questions by text, as their order may differ.
+func compareSources(t *testing.T, a, b Source, slack int64, pictures bool) {
+	t.Helper()
+	byText := map[string]Item{}
+	for _, it := range must(b.Items(t.Context()))(t) {
+		byText[it.Question] = it
+	}
+	for _, it := range must(a.Items(t.Context()))(t) {
+		other, ok := byText[strings.TrimSpace(it.Question)]
+		if !ok || other.Reference != it.Reference || other.Task != it.Task {
+			t.Errorf("%s: %+v", it.ID, other)
+			continue
+		}
+		x, err1 := it.Open(t.Context())
+		y, err2 := other.Open(t.Context())
+		if err1 != nil || err2 != nil || len(x.Frames) != len(y.Frames) || x.Map.ID() != y.Map.ID() {
+			t.Fatalf("%s: %v, %v", it.ID, err1, err2)
+		}
+		for i := range x.Frames {
+			f, g := x.Frames[i], y.Frames[i]
+			d := f.Pose.Inverse().Mul(g.Pose)
+			late := (f.Stamp - x.Frames[0].Stamp) - (g.Stamp - y.Frames[0].Stamp)
+			if r3.Norm(d.Translation) > 1e-9 || math.Abs(d.Rotation.Real*d.Rotation.Real-1) > 1e-9 || f.K != g.K || f.Width != g.Width || late > slack || -late > slack {
+				t.Errorf("%s, frame %d: moved by %+v, %d ns, K %v and %v", it.ID, i, d, late, f.K, g.K)
+			}
+			sum := 0.0
+			for j := range f.Picture.Pix {
+				sum += math.Abs(float64(f.Picture.Pix[j]) - float64(g.Picture.Pix[j]))
+			}
+			if mean := sum / float64(len(f.Picture.Pix)); mean > 6 || pictures && mean != 0 {
+				t.Errorf("%s, frame %d: pictures differ by %g on average", it.ID, i, mean)
+			}
+		}
 	}
 }

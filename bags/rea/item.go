@@ -41,7 +41,17 @@ type Metadata struct {
 	QuestionType    string `json:"question_type"`
 	QueryStartFrame int    `json:"query_start_frame"`
 	QueryStopFrame  int    `json:"query_stop_frame"`
+
+	// What the released form has no place for; other readers pass over it.
+	Source  string   `json:"source_id,omitempty"` // the item's id where it comes from
+	Group   string   `json:"group,omitempty"`
+	Label   string   `json:"label,omitempty"`
+	About   string   `json:"about,omitempty"`
+	Choices []string `json:"choices,omitempty"`
 }
+
+// Placeholders stand before the question of a human turn.
+const Placeholders = "<pointcloud><image>"
 
 // Question is the human turn without its placeholders.
 func (it Item) Question() string {

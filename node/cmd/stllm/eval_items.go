@@ -30,14 +30,30 @@ func (f *itemFlags) add(s *pflag.FlagSet) {
 	s.StringArrayVar(&f.items, "items", nil, "REA list (.json), bag, folder of bags, or kitchens:FIRST..LAST; may be repeated")
 	s.StringVar(&f.questions, "questions", "", "questions file of the bag (default: NAME.questions.yaml beside it)")
 	s.IntVar(&f.frames, "frames", 0, "frames of a window; 0: as many as the model wants (32 for an endpoint)")
-	s.StringVar(&f.roots.Videos, "rea-videos", "", "folder that REA items' video paths are relative to (default: that of the list)")
-	s.StringVar(&f.roots.PointClouds, "rea-points", "", "the same of point clouds")
-	s.StringVar(&f.roots.C2Ws, "rea-poses", "", "the same of camera poses")
-	s.StringVar(&f.roots.K, "rea-intrinsics", "", "the same of intrinsics")
+	f.addRoots(s)
 	s.IntVar(&f.kitchen.Quiz.Count, "kitchen-questions", 12, "questions about a kitchen, 1 to 1000")
 	s.IntVar(&f.kitchen.Quiz.Windows, "kitchen-moments", 4, "moments at which they are asked, 1 to 32")
 	s.Float64Var(&f.kitchen.Rate, "kitchen-rate", 10, "pictures a second, 1 to 60")
 	s.Float64Var(&f.kitchen.Quiz.Margin, "kitchen-margin", 0, "ask only what stays true when places are off by this, 0 to 0.5 m; 0: borderline cases too")
+}
+
+func (f *itemFlags) addRoots(s *pflag.FlagSet) {
+	s.StringVar(&f.roots.Videos, "rea-videos", "", "folder that REA items' video paths are relative to (default: that of the list)")
+	s.StringVar(&f.roots.PointClouds, "rea-points", "", "the same of point clouds")
+	s.StringVar(&f.roots.C2Ws, "rea-poses", "", "the same of camera poses")
+	s.StringVar(&f.roots.K, "rea-intrinsics", "", "the same of intrinsics")
+}
+
+// rootsBeside are the folders that were given, and that of the list for the others.
+func (f *itemFlags) rootsBeside(list string) rea.Roots {
+	roots := rea.RootsBeside(list)
+	for _, r := range []struct{ to, from *string }{{&roots.Videos, &f.roots.Videos}, {&roots.PointClouds, &f.roots.PointClouds},
+		{&roots.C2Ws, &f.roots.C2Ws}, {&roots.K, &f.roots.K}} {
+		if *r.from != "" {
+			*r.to = *r.from
+		}
+	}
+	return roots
 }
 
 // source joins what --items names.
@@ -65,14 +81,7 @@ func (f *itemFlags) source(a *app, e *evalFlags, p params.Parameters, frames int
 			one, err = eval.Kitchens(eval.KitchenOptions{Seed: first, Count: int(last-first) + 1, Frames: frames, Kitchen: f.kitchen, Params: p,
 				Ahead: max(1, e.workers), Temp: temp, Log: quiet})
 		} else if filepath.Ext(spec) == ".json" {
-			roots := rea.RootsBeside(spec)
-			for _, r := range []struct{ to, from *string }{{&roots.Videos, &f.roots.Videos}, {&roots.PointClouds, &f.roots.PointClouds},
-				{&roots.C2Ws, &f.roots.C2Ws}, {&roots.K, &f.roots.K}} {
-				if *r.from != "" {
-					*r.to = *r.from
-				}
-			}
-			one = eval.REA(spec, roots, frames)
+			one = eval.REA(spec, f.rootsBeside(spec), frames)
 		} else {
 			one, err = eval.Bags(spec, eval.BagOptions{Questions: f.questions, Params: p, Links: links, Frames: frames, Log: quiet, Boxes: func(bag string) []picture.Box {
 				boxes, err := readBoxes(beside(bag, ".scene.json"))
