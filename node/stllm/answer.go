@@ -48,11 +48,12 @@ func (n *Network) Answer(ctx context.Context, req Request, emit func(Progress)) 
 		return ans, nil
 	}
 	emit(Progress{Stage: StageAlign})
-	spatial, evidence, err := n.align(ctx, req, frames, places, p)
-	if err != nil {
-		return ended(err)
+	var spatial []float32
+	if !req.Ablate.NoAligner {
+		if spatial, ans.Evidence, err = n.align(ctx, req, frames, places, p); err != nil {
+			return ended(err)
+		}
 	}
-	ans.Evidence = evidence
 	clock.lap(StageAlign)
 
 	emit(Progress{Stage: StagePrefill})

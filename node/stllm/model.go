@@ -79,7 +79,8 @@ type Request struct {
 }
 
 // Ablation switches inputs off, to measure what they are worth.
-type Ablation struct{ NoVideo, NoPoints bool }
+// NoAligner leaves the spatial tokens out of the prompt: video and text alone, as LLaVA has it.
+type Ablation struct{ NoVideo, NoPoints, NoAligner bool }
 
 // Decoding holds the parameters of text generation, with Hugging Face names.
 type Decoding struct {
