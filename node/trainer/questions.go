@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/stllm/stllm/node/trainer/record"
 	"github.com/stllm/stllm/node/trainer/weights"
 )
 
@@ -98,8 +99,13 @@ func (t *Trainer) drawWindow(r *rand.Rand) (windowBatch, error) {
 	if n == 0 {
 		return w, fmt.Errorf("no window with questions among %d kitchens", len(t.train))
 	}
-	for _, i := range r.Perm(n)[:min(n, t.recipe.Questions)] {
-		w.questions = append(w.questions, w.window.Questions[i])
+	// A batch is as long as its longest question: short ones and long ones go apart, each as often as it is asked.
+	order := r.Perm(n)
+	long := t.long(w.window.Questions[order[0]])
+	for _, i := range order {
+		if q := w.window.Questions[i]; t.long(q) == long && len(w.questions) < t.recipe.Questions {
+			w.questions = append(w.questions, q)
+		}
 	}
 	switch x := r.Float64(); {
 	case x < t.recipe.NoVideo:
@@ -109,6 +115,11 @@ func (t *Trainer) drawWindow(r *rand.Rand) (windowBatch, error) {
 	}
 	return w, nil
 }
+
+// longQuestion is the number of tokens from which on a question counts as long.
+const longQuestion = 24
+
+func (t *Trainer) long(q record.Question) bool { return len(t.tok.Encode(q.Text)) >= longQuestion }
 
 // measureAnswers is the share of answers on held-out kitchens in which every token is right (greedy decoding would say
 // exactly them), by group and kind, and without the decoder the mean error of the first place in metres.

@@ -55,10 +55,10 @@ func NanoRecipe(c *config.Config) Recipe {
 		Stages: map[string]StageRecipe{
 			StagePoints: {Steps: 1500, Micro: 2, Schedule: Schedule{3e-3, 0.03, 0.6}, Every: 500},
 			StageVision: {Steps: 6000, Micro: 1, Schedule: Schedule{1.5e-3, 0.03, 0.6}, Every: 500},
-			StageAlign:  {Steps: 1500, Micro: 2, Schedule: Schedule{1e-3, 0.03, 0.3}, Every: 250},
-			StageJoint:  {Steps: 4000, Micro: 2, Schedule: Schedule{1e-3, 0.02, 0.6}, Every: 250},
+			StageAlign:  {Steps: 700, Micro: 2, Schedule: Schedule{1e-3, 0.03, 0.3}, Every: 350},
+			StageJoint:  {Steps: 3600, Micro: 2, Schedule: Schedule{1e-3, 0.02, 0.6}, Every: 600},
 		},
-		Questions: 16, Voxels: 768, NoVideo: 0.08, NoPoints: 0.04,
+		Questions: 16, Voxels: 512, NoVideo: 0.08, NoPoints: 0.04,
 	}
 }
 

@@ -1,10 +1,12 @@
 package trainer
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -37,6 +39,8 @@ type Options struct {
 	Recipe    func(c *config.Config) Recipe
 	Progress  func(Point)
 	Fill      func(done, total int) // records made
+
+	saved func(stage string, done int) // for tests
 }
 
 // Trainer trains one model.
@@ -67,6 +71,8 @@ type state struct {
 	Done map[string]int `json:"done"` // steps done, by stage
 	Opt  int            `json:"optimizer_step"`
 	In   string         `json:"optimizer_stage"` // whose moments are stored
+	// Folder holds the weights and moments that belong to these numbers; the other of the two is being written.
+	Folder string `json:"folder"`
 }
 
 // New opens or begins a run. A folder that holds a run of another recipe is refused.
@@ -173,7 +179,7 @@ func (t *Trainer) resume() error {
 	if err := json.Unmarshal(data, &t.state); err != nil {
 		return fmt.Errorf("training state: %w", err)
 	}
-	saved, err := weights.Read(filepath.Join(t.opt.Out, "state"))
+	saved, err := weights.Read(t.stateDir())
 	if err != nil {
 		return fmt.Errorf("training state: %w", err)
 	}
@@ -216,9 +222,21 @@ func (t *Trainer) sameRecipe() error {
 // moments are the optimizer's, stored under these prefixes beside "weight/".
 const firstMoment, secondMoment = "first/", "second/"
 
-// save writes weights and optimizer in a folder of their own and swaps it in: a full disk or a kill leaves the old one.
+// stateDir is the folder that the state names; runs of an early version had one only.
+func (t *Trainer) stateDir() string {
+	if t.state.Folder == "" {
+		return filepath.Join(t.opt.Out, "state")
+	}
+	return filepath.Join(t.opt.Out, t.state.Folder)
+}
+
+// save writes weights and optimizer into the folder that is not in use, then the small file that names it: a full disk or a
+// kill at any point leaves what was there.
 func (t *Trainer) save(stage string, done int, opt *AdamW) error {
-	t.state.Done[stage], t.state.Opt, t.state.In = done, opt.step, stage
+	next := state{Done: maps.Clone(t.state.Done), Opt: opt.step, In: stage, Folder: "state-a"}
+	if next.Done[stage] = done; t.state.Folder == next.Folder {
+		next.Folder = "state-b"
+	}
 	all := weights.NewSet()
 	for _, name := range t.w.Names() {
 		w, err := t.w.Get(name)
@@ -231,14 +249,14 @@ func (t *Trainer) save(stage string, done int, opt *AdamW) error {
 			all.Put(&weights.Tensor{Name: secondMoment + name, Shape: w.Shape, Data: opt.second[name]})
 		}
 	}
-	dir := filepath.Join(t.opt.Out, "state")
+	dir := filepath.Join(t.opt.Out, next.Folder)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
 	if err := all.Write(dir, checkpoint.F32, all.Names()); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
-	data, err := json.Marshal(t.state)
+	data, err := json.Marshal(next)
 	if err != nil {
 		return err
 	}
@@ -249,7 +267,27 @@ func (t *Trainer) save(stage string, done int, opt *AdamW) error {
 	if err := os.Rename(tmp, filepath.Join(t.opt.Out, "state.json")); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
-	return t.w.Write(t.modelDir(), checkpoint.F32, t.names)
+	t.state = next
+	if err := t.w.Write(t.modelDir(), checkpoint.F32, t.names); err != nil {
+		return err
+	}
+	if t.opt.saved != nil {
+		t.opt.saved(stage, done)
+	}
+	return t.curve()
+}
+
+// curve draws the log so far.
+func (t *Trainer) curve() error {
+	log, err := ReadLog(filepath.Join(t.opt.Out, "train.jsonl"))
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	if err := Curve(&b, log); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(t.opt.Out, "curve.png"), b.Bytes(), 0o644)
 }
 
 // restore gives an optimizer the moments of the run that it goes on.
@@ -257,7 +295,7 @@ func (t *Trainer) restore(stage string, opt *AdamW) error {
 	if t.state.In != stage {
 		return nil
 	}
-	saved, err := weights.Read(filepath.Join(t.opt.Out, "state"))
+	saved, err := weights.Read(t.stateDir())
 	if err != nil {
 		return fmt.Errorf("training state: %w", err)
 	}

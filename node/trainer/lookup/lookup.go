@@ -98,6 +98,11 @@ func Start(w *weights.Set, c *config.Config, tok *tokenizer.Tokenizer, s *Space,
 	}
 	b.encoders()
 	b.decoder()
+	for i := range c.QFormerConfig.NumHiddenLayers {
+		if i%c.QFormerConfig.CrossAttentionFrequency != 0 {
+			b.gather(fmt.Sprintf("qformer.encoder.layer.%d.attention.", i))
+		}
+	}
 	return b.err
 }
 
@@ -133,6 +138,10 @@ func (b *starter) zero(name string, shape ...int) []float32 {
 
 func (b *starter) noise(std float64) float32 { return float32(std * b.r.NormFloat64()) }
 
+// mark is what the first number of a word's second half is for the words of classes; it is nothing for all others. What a
+// look-up brings back covers the first half and the places, so the mark stays readable behind it.
+const mark = 0.6
+
 // words gives every token random numbers in the second half, and tokens that name a class its direction in the first.
 func (b *starter) words(tok *tokenizer.Tokenizer) {
 	half, width := b.s.Half, b.s.Width
@@ -141,6 +150,7 @@ func (b *starter) words(tok *tokenizer.Tokenizer) {
 		for j := half; j < width; j++ {
 			*at(id, j) = b.noise(1 / math.Sqrt(float64(half)))
 		}
+		*at(id, half) = 0
 	}
 	for k, class := range kitchen.Classes() {
 		word := nano.ClassWord(class)
@@ -156,6 +166,7 @@ func (b *starter) words(tok *tokenizer.Tokenizer) {
 			for i, v := range b.s.Direction[k] {
 				*at(int(ids[0]), i) = v
 			}
+			*at(int(ids[0]), half) = mark
 		}
 	}
 }
@@ -245,8 +256,54 @@ func (b *starter) cross(p string) {
 				*out(h-half+i, head*half+i) = 1 / float32(heads-1)
 			} else {
 				*value(head*half+i, i) = 1
-				*out(i, head*half+i) = 4
+				*out(i, head*half+i) = 2
 			}
+		}
+	}
+}
+
+// pull is how much more than any other token a class word is attended to, as a difference of scores.
+const pull = 14
+
+// gather lets every token, and so the latent queries, collect what the words of classes have found: their places and what
+// else was there. It stands behind a look-up, in the layers without one.
+func (b *starter) gather(p string) {
+	h, half := b.c.QFormerConfig.HiddenSize, b.s.Half
+	query, err := b.w.Need(p+"attention.query.bias", h)
+	if err != nil {
+		if b.err == nil {
+			b.err = fmt.Errorf("look-up start: %w", err)
+		}
+		return
+	}
+	get := func(name string) func(i, j int) *float32 {
+		t, err := b.w.Need(p+name, h, h)
+		if err != nil {
+			if b.err == nil {
+				b.err = fmt.Errorf("look-up start: %w", err)
+			}
+			t = &weights.Tensor{Data: make([]float32, h*h)}
+		}
+		return func(i, j int) *float32 { return &t.Data[i*h+j] }
+	}
+	key, value, out := get("attention.key.weight"), get("attention.value.weight"), get("output.dense.weight")
+	length := mark * math.Sqrt(float64(h)/2) * 0.8 // of the mark behind the layer before
+	w := float32(math.Sqrt(pull * math.Sqrt(float64(half)) / length))
+	for head, from := range []int{h - half, 0} { // places, then classes
+		query.Data[head*half] = w
+		for i := range h {
+			*key(head*half, i) = 0
+		}
+		*key(head*half, half) = w
+		for i := range half {
+			for j := range h {
+				*value(head*half+i, j) = 0
+				*out(from+i, j) = 0
+			}
+		}
+		for i := range half {
+			*value(head*half+i, from+i) = 1
+			*out(from+i, head*half+i) = 1
 		}
 	}
 }
