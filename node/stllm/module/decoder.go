@@ -116,17 +116,17 @@ func (c DecoderConfig) Build(b *Builder, in DecoderInputs, o DecoderOptions) {
 		return
 	}
 	rot := c.rotary(b, in, o.Positions)
-	x := in.Embeds
+	x, delta := in.Embeds, (*graph.Value)(nil)
 	for i := range c.NumHiddenLayers {
 		g.Scope(fmt.Sprintf("llm%d", i), func() {
-			x = c.layer(b, x, in, i, rot)
+			x, delta = c.layer(b, x, delta, in, i, rot)
 		})
 		if g.Err() != nil {
 			return
 		}
-		b.probe(fmt.Sprintf("llm.layer.%d", i), x)
 	}
-	x = g.RMSNorm(x, b.Weight("model.norm.weight", c.HiddenSize), c.RMSNormEps)
+	last, x := b.normSum(x, delta, "model.norm.weight", c)
+	b.probe(fmt.Sprintf("llm.layer.%d", c.NumHiddenLayers-1), last)
 	b.probe("llm.normed", x)
 	if !o.AllLogits {
 		x = g.Slice(x, 1, -1, graph.End)
@@ -139,21 +139,56 @@ func (c DecoderConfig) Build(b *Builder, in DecoderInputs, o DecoderOptions) {
 	g.Output("logits", g.Cast(g.Squeeze(logits, 0), graph.Float32))
 }
 
-func (c DecoderConfig) layer(b *Builder, x *graph.Value, in DecoderInputs, i int, rot rotary) *graph.Value {
+// normSum adds what the last block gave and normalises the sum: both in one operator, where there is something to add.
+func (b *Builder) normSum(x, delta *graph.Value, weight string, c DecoderConfig) (sum, normed *graph.Value) {
+	g, w := b.G, b.Weight(weight, c.HiddenSize)
+	if delta == nil || g.Err() != nil {
+		return x, g.RMSNorm(x, w, c.RMSNormEps)
+	}
+	outs := g.Op("SkipSimplifiedLayerNormalization", graph.Microsoft, []*graph.Value{x, delta, w}, []graph.Attr{{Name: "epsilon", Value: float32(c.RMSNormEps)}},
+		graph.Out{DType: x.DType, Shape: x.Shape}, graph.Out{Skip: true}, graph.Out{Skip: true}, graph.Out{DType: x.DType, Shape: x.Shape})
+	return outs[3], outs[0]
+}
+
+// layer runs one layer over x + delta and returns its x and delta: sums are made where they are normalised.
+func (c DecoderConfig) layer(b *Builder, x, delta *graph.Value, in DecoderInputs, i int, rot rotary) (sum, last *graph.Value) {
 	g := b.G
 	prefix := fmt.Sprintf("model.layers.%d.", i)
-	h := g.RMSNorm(x, b.Weight(prefix+"input_layernorm.weight", c.HiddenSize), c.RMSNormEps)
+	x, h := b.normSum(x, delta, prefix+"input_layernorm.weight", c)
+	if i > 0 {
+		b.probe(fmt.Sprintf("llm.layer.%d", i-1), x)
+	}
+	wide := c.NumAttentionHeads * c.HeadDim
+	a := c.attention(b, h, in, i, rot)
+	delta = b.matrix(a, prefix+"self_attn.o_proj", wide, c.HiddenSize, false)
+	x, h = b.normSum(x, delta, prefix+"post_attention_layernorm.weight", c)
+	parts := b.matrices(h, prefix+"mlp.", "gate_up_proj", []projection{{"gate_proj", c.IntermediateSize}, {"up_proj", c.IntermediateSize}}, c.HiddenSize, false)
+	if len(parts) == 1 {
+		parts = b.split(parts[0], c.IntermediateSize, c.IntermediateSize)
+	}
+	if g.Err() != nil {
+		return g.Failf(""), nil
+	}
+	return x, b.matrix(g.Mul(g.Activation(c.HiddenAct, parts[0]), parts[1]), prefix+"mlp.down_proj", c.IntermediateSize, c.HiddenSize, false)
+}
+
+// attention is grouped-query attention of layer i over the cache.
+func (c DecoderConfig) attention(b *Builder, h *graph.Value, in DecoderInputs, i int, rot rotary) *graph.Value {
+	g := b.G
 	wide, narrow := c.NumAttentionHeads*c.HeadDim, c.NumKeyValueHeads*c.HeadDim
-	q := b.matrix(h, prefix+"self_attn.q_proj", c.HiddenSize, wide, c.AttentionBias)
-	k := b.matrix(h, prefix+"self_attn.k_proj", c.HiddenSize, narrow, c.AttentionBias)
-	v := b.matrix(h, prefix+"self_attn.v_proj", c.HiddenSize, narrow, c.AttentionBias)
+	qkv := b.matrices(h, fmt.Sprintf("model.layers.%d.self_attn.", i), "qkv_proj", []projection{{"q_proj", wide}, {"k_proj", narrow}, {"v_proj", narrow}},
+		c.HiddenSize, c.AttentionBias)
 	if g.Err() != nil {
 		return g.Failf("")
 	}
+	if len(qkv) == 1 && c.RotaryInGraph() {
+		qkv = b.split(qkv[0], wide, narrow, narrow)
+	}
 	attrs := []graph.Attr{{Name: "num_heads", Value: int64(c.NumAttentionHeads)}, {Name: "kv_num_heads", Value: int64(c.NumKeyValueHeads)}}
-	inputs := []*graph.Value{q, k, v, in.Keys[i], in.Values[i], in.LastKey, in.Total}
+	inputs := []*graph.Value{qkv[0], nil, nil, in.Keys[i], in.Values[i], in.LastKey, in.Total} // queries, keys and values in one
+	copy(inputs, qkv)
 	if c.RotaryInGraph() {
-		inputs[0], inputs[1] = rot.turn(g, q, c.NumAttentionHeads, c), rot.turn(g, k, c.NumKeyValueHeads, c)
+		inputs[0], inputs[1] = rot.turn(g, qkv[0], c.NumAttentionHeads, c), rot.turn(g, qkv[1], c.NumKeyValueHeads, c)
 	} else {
 		inputs = append(inputs, rot.cos, rot.sin)
 		attrs = append(attrs, graph.Attr{Name: "do_rotary", Value: int64(1)}, graph.Attr{Name: "rotary_interleaved", Value: int64(0)})
@@ -161,15 +196,11 @@ func (c DecoderConfig) layer(b *Builder, x *graph.Value, in DecoderInputs, i int
 	if g.Err() != nil {
 		return g.Failf("")
 	}
-	outs := g.Op("GroupQueryAttention", graph.Microsoft, inputs, attrs,
-		graph.Out{DType: b.DType, Shape: q.Shape}, graph.Out{DType: b.DType, Shape: in.Keys[i].Shape}, graph.Out{DType: b.DType, Shape: in.Values[i].Shape})
+	outs := g.Op("GroupQueryAttention", graph.Microsoft, inputs, attrs, graph.Out{DType: b.DType, Shape: graph.Shape{h.Shape[0], h.Shape[1], graph.D(wide)}},
+		graph.Out{DType: b.DType, Shape: in.Keys[i].Shape}, graph.Out{DType: b.DType, Shape: in.Values[i].Shape})
 	g.OutputAs(fmt.Sprintf("present_key.%d", i), outs[1])
 	g.OutputAs(fmt.Sprintf("present_value.%d", i), outs[2])
-	x = g.Add(x, b.matrix(outs[0], prefix+"self_attn.o_proj", wide, c.HiddenSize, false))
-	h = g.RMSNorm(x, b.Weight(prefix+"post_attention_layernorm.weight", c.HiddenSize), c.RMSNormEps)
-	gate := g.Activation(c.HiddenAct, b.matrix(h, prefix+"mlp.gate_proj", c.HiddenSize, c.IntermediateSize, false))
-	up := b.matrix(h, prefix+"mlp.up_proj", c.HiddenSize, c.IntermediateSize, false)
-	return g.Add(x, b.matrix(g.Mul(gate, up), prefix+"mlp.down_proj", c.IntermediateSize, c.HiddenSize, false))
+	return outs[0]
 }
 
 // rotary are the tables of the rotary embedding: of all positions [positions, d/2] for the built-in form, or the rows of this

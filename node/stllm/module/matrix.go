@@ -14,6 +14,99 @@ const (
 	ScalesSuffix = ".scales"
 )
 
+// projection is one of several matrices that multiply the same x.
+type projection struct {
+	name string
+	out  int
+}
+
+// matrices multiplies x [...,in] by several matrices prefix+name. Where they are stored or made as codes of one kind it is one
+// product, [...,sum of out], under a name of their own (qkv_proj): with codes, the number of operators is what counts.
+// Otherwise it is a product each.
+func (b *Builder) matrices(x *graph.Value, prefix, joint string, parts []projection, in int, bias bool) []*graph.Value {
+	g, total := b.G, 0
+	for _, p := range parts {
+		total += p.out
+	}
+	w, ok := b.storedCodes(prefix+joint+".weight", in, total)
+	var q *checkpoint.Packed
+	var err error
+	if !ok && g.Err() == nil {
+		if q, err = b.join(prefix, parts, in); err != nil {
+			g.Failf("%w", err)
+		}
+	}
+	if g.Err() != nil {
+		return []*graph.Value{g.Failf("")}
+	}
+	if !ok && q == nil {
+		var out []*graph.Value
+		for _, p := range parts {
+			out = append(out, b.matrix(x, prefix+p.name, in, p.out, bias))
+		}
+		return out
+	}
+	var bv *graph.Value
+	if bias {
+		var values []*graph.Value
+		for _, p := range parts {
+			values = append(values, b.Weight(prefix+p.name+".bias", p.out))
+		}
+		bv = g.Concat(0, values...) // of constants: ONNX Runtime does it once
+	}
+	if ok {
+		return []*graph.Value{g.MatMulNBits(x, w, bv)}
+	}
+	return []*graph.Value{b.multiply(x, q, prefix+joint+".weight", bv)}
+}
+
+// join quantises matrices together where all are to be codes of one kind; nil where they are not.
+func (b *Builder) join(prefix string, parts []projection, in int) (*checkpoint.Packed, error) {
+	var tensors []*checkpoint.Tensor
+	for _, p := range parts {
+		t, ok := b.Find.Tensor(prefix + p.name + ".weight")
+		if !ok {
+			return nil, nil // matrix says what is missing
+		}
+		if err := t.Expect(int64(p.out), int64(in)); err != nil {
+			return nil, err
+		}
+		if !b.coded(t) || len(tensors) > 0 && t.DType != tensors[0].DType {
+			return nil, nil
+		}
+		tensors = append(tensors, t)
+	}
+	var all *checkpoint.Packed
+	for _, t := range tensors {
+		q, err := b.packed(t)
+		if err != nil {
+			return nil, err
+		}
+		if all == nil {
+			all = q
+			continue
+		}
+		all.N += q.N
+		all.Codes, all.Scales, all.Offsets = append(all.Codes, q.Codes...), append(all.Scales, q.Scales...), append(all.Offsets, q.Offsets...)
+	}
+	return all, nil
+}
+
+// split cuts the last dimension up.
+func (b *Builder) split(x *graph.Value, sizes ...int) []*graph.Value {
+	if b.G.Err() != nil {
+		return make([]*graph.Value, len(sizes))
+	}
+	var wide []int64
+	var outs []graph.Out
+	for _, n := range sizes {
+		wide = append(wide, int64(n))
+		shape := append(append(graph.Shape(nil), x.Shape[:len(x.Shape)-1]...), graph.D(n))
+		outs = append(outs, graph.Out{DType: x.DType, Shape: shape})
+	}
+	return b.G.Op("Split", "", []*graph.Value{x, b.G.Ints(wide)}, []graph.Attr{{Name: "axis", Value: int64(-1)}}, outs...)
+}
+
 // matrix is a Linear of the language model: x [...,in] to [...,out]. The matrix is quantised where the checkpoint stores it so
 // or where the builder says so.
 func (b *Builder) matrix(x *graph.Value, prefix string, in, out int, bias bool) *graph.Value {
@@ -35,25 +128,30 @@ func (b *Builder) matrix(x *graph.Value, prefix string, in, out int, bias bool) 
 	if err := t.Expect(int64(out), int64(in)); err != nil {
 		return g.Failf("%w", err)
 	}
-	q, err := b.packed(t)
-	if err != nil {
-		return g.Failf("%w", err)
-	}
-	if q == nil {
-		y := b.dot(x, b.Weight(name, out, in))
-		if bias {
-			y = g.Add(y, bv)
+	if b.coded(t) {
+		q, err := b.packed(t)
+		if err != nil {
+			return g.Failf("%w", err)
 		}
-		return y
+		return b.multiply(x, q, name, bv)
 	}
-	blocks := in / q.Block
+	y := b.dot(x, b.Weight(name, out, in))
+	if bias {
+		y = g.Add(y, bv)
+	}
+	return y
+}
+
+// multiply is x times the transpose of a matrix of codes, plus a bias or nil.
+func (b *Builder) multiply(x *graph.Value, q *checkpoint.Packed, name string, bias *graph.Value) *graph.Value {
+	g, blocks := b.G, q.K/q.Block
 	y := g.MatMulNBits(x, graph.NBits{
-		K: in, N: out, Bits: q.Bits, Block: q.Block,
-		Codes:  b.place(name+CodesSuffix, graph.Uint8, q.Codes, out, blocks, q.Block*q.Bits/8),
-		Scales: b.place(name+ScalesSuffix, b.DType, graph.EncodeFloats(b.DType, q.Scales), out*blocks),
-	}, bv)
+		K: q.K, N: q.N, Bits: q.Bits, Block: q.Block,
+		Codes:  b.place(name+CodesSuffix, graph.Uint8, q.Codes, q.N, blocks, q.Block*q.Bits/8),
+		Scales: b.place(name+ScalesSuffix, b.DType, graph.EncodeFloats(b.DType, q.Scales), q.N*blocks),
+	}, bias)
 	if q.Offsets != nil {
-		offsets := b.place(name+".offsets", b.DType, graph.EncodeFloats(b.DType, q.Offsets), out, blocks)
+		offsets := b.place(name+".offsets", b.DType, graph.EncodeFloats(b.DType, q.Offsets), q.N, blocks)
 		y = g.Add(y, b.dot(b.blockSums(x, q.Block), offsets))
 	}
 	return y
@@ -121,13 +219,16 @@ func (b *Builder) storedCodes(name string, in, out int) (graph.NBits, bool) {
 	return w, true
 }
 
-// packed quantises a matrix, or takes it over where it is stored in blocks; nil where it is to be left as it is.
+// coded tells whether a matrix is to be multiplied as codes.
+func (b *Builder) coded(t *checkpoint.Tensor) bool {
+	per, _ := t.DType.Block()
+	return per > 1 && !b.Expand || b.Quant != nil
+}
+
+// packed takes a matrix over where it is stored in blocks, or quantises it.
 func (b *Builder) packed(t *checkpoint.Tensor) (*checkpoint.Packed, error) {
 	if per, _ := t.DType.Block(); per > 1 && !b.Expand {
 		return checkpoint.Repack(t)
-	}
-	if b.Quant == nil {
-		return nil, nil
 	}
 	values, err := t.Float32()
 	if err != nil {
