@@ -115,8 +115,20 @@ func (s *stopwatch) lap(stage Stage) {
 	s.last = now
 }
 
-// PlanGrammar is the form of a constrained plan: numbered steps that begin with a verb which node/label can read.
-const PlanGrammar = `(?:[1-9]\. (?:Turn|Walk|Go|Move|Take|Put|Open|Close|Fill|Pour|Wash|Cut|Wipe|Bring|Carry|Look|Wait|Press|Stir|Dry|Pick up|Put down|Turn on|Turn off)(?: [a-z]{1,14}){1,6}\.\n?){1,6}`
+// The words of a plan that node/label can read.
+const (
+	planVerbs = `(?:turn on|turn off|pick up|put down|sit on|turn|walk|go|move|take|put|open|close|fill|pour|wash|cut|wipe|bring|carry|look|wait|press|stir|dry|use|reach)`
+	planFirst = `(?:Turn on|Turn off|Pick up|Put down|Sit on|Turn|Walk|Go|Move|Take|Put|Open|Close|Fill|Pour|Wash|Cut|Wipe|Bring|Carry|Look|Wait|Press|Stir|Dry|Use|Reach)`
+	planWords = `(?: [a-z]{1,14}){1,8}`
+)
+
+// PlanGrammar is the form of a constrained plan: numbered steps that begin with a verb which node/label can read; or the same
+// as sentences, perhaps with what was done before; or that the thing is not there.
+const PlanGrammar = `(?:[1-9]\. ` + planFirst + planWords + `\.\n?){1,6}` +
+	`|(?:(?:You|So far you) have` + planWords + `\. )?(?:` + planFirst + `|(?:Next, |First )` + planVerbs + `)` + planWords +
+	`(?:(?:, then |, | and |: |\. For this, )` + planVerbs + planWords + `){0,7}\.` +
+	`|(?:You|So far you) have` + planWords + `\. Nothing is left to do\.` +
+	`|(?:I have not seen the|There is no)` + planWords + `\.`
 
 func (n *Network) decoding(req Request) (generate.Options, error) {
 	d := req.Decoding
@@ -279,6 +291,9 @@ func (n *Network) align(ctx context.Context, req Request, frames *frameFeatures,
 		inputs = inputs[:5]
 	}
 	for _, t := range inputs {
+		if len(t.data) == 0 {
+			t.data = make([]float32, t.width) // a modality that is left out is one empty row, in training as here
+		}
 		if len(t.data)%t.width != 0 {
 			return nil, nil, fmt.Errorf("align: %s has %d numbers in rows of %d", t.name, len(t.data), t.width)
 		}

@@ -27,8 +27,8 @@ func (n *Network) evidence(out ort.Values, frames int, m *mapFeatures) (*Evidenc
 	}
 	patches := n.cfg.PooledGrid() * n.cfg.PooledGrid()
 	// Behind the voxels come the patches of the memory and its empty token.
-	seen := voxels[min(m.Voxels(), len(voxels)):]
-	voxels = voxels[:len(voxels)-len(seen)]
+	seen := voxels[min(max(1, m.Voxels()), len(voxels)):]
+	voxels = voxels[:min(m.Voxels(), len(voxels)-len(seen))]
 	memory := 0
 	if o := n.cfg.RobotConfig; o != nil && o.PatchMemory && len(seen) >= frames {
 		memory = n.cfg.VisionConfig.Grid() * n.cfg.VisionConfig.Grid()

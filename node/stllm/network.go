@@ -249,12 +249,7 @@ func (n *Network) decoderSession() (*ort.Session, error) {
 		}
 		b.Quant = &module.Quant{Block: block}
 	}
-	n.decoderCfg = module.DecoderConfig{
-		VocabSize: c.VocabSize, HiddenSize: c.HiddenSize, IntermediateSize: c.IntermediateSize, NumHiddenLayers: c.NumHiddenLayers,
-		NumAttentionHeads: c.NumAttentionHeads, NumKeyValueHeads: c.NumKeyValueHeads, HeadDim: c.HeadDim(), RMSNormEps: c.RMSNormEps,
-		RopeTheta: c.RopeTheta, MaxPositionEmbeddings: c.MaxPositionEmbeddings, HiddenAct: c.HiddenAct, AttentionBias: true,
-		TieWordEmbeddings: c.TieWordEmbeddings,
-	}
+	n.decoderCfg = module.DecoderOf(c)
 	o := module.DecoderOptions{Positions: c.MaxPositionEmbeddings}
 	n.decoderCfg.Build(b, n.decoderCfg.Inputs(b, o), o)
 	n.quant = b.Quantised

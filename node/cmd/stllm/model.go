@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -68,10 +69,7 @@ func (m *modelFlags) take(p *params.Parameters) error {
 	return p.Validate()
 }
 
-// nanoSeed is the seed of the built-in model's weights while they are untrained.
-const nanoSeed = 1
-
-// folder finds the model folder; the built-in model is made in the cache when it is not there yet.
+// folder finds the model folder; the built-in model is unpacked into the cache when it is not there yet.
 func (m *modelFlags) folder(ctx context.Context) (string, error) {
 	if m.dir != "nano" {
 		return m.dir, nil
@@ -80,7 +78,11 @@ func (m *modelFlags) folder(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(cache, "models", fmt.Sprintf("nano-untrained-%d", nanoSeed))
+	hash, err := nano.Hash()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(cache, "models", "nano-"+hash)
 	if _, err := os.Stat(filepath.Join(dir, "config.json")); err == nil {
 		return dir, nil
 	}
@@ -94,7 +96,7 @@ func (m *modelFlags) folder(ctx context.Context) (string, error) {
 	}
 	defer os.RemoveAll(tmp)
 	made := filepath.Join(tmp, "model")
-	if err := nano.Init(ctx, made, "nano", nanoSeed, nil); err != nil {
+	if err := errors.Join(ctx.Err(), nano.Write(made)); err != nil {
 		return "", err
 	}
 	if err := os.Rename(made, dir); err != nil {
