@@ -30,7 +30,7 @@ func decoderPrefixes() []string {
 const (
 	placesWeight = 1.0
 	classWeight  = 0.05
-	unseenWeight = 0.1
+	unseenWeight = 0.4
 )
 
 // answerProgram is the aligner over several questions about one window, and with decoder the language model behind it. A

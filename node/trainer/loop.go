@@ -57,6 +57,9 @@ func (s *stage) run(ctx context.Context, seed uint64, first int, workers int, lo
 	for step := first; step < s.steps; step++ {
 		for range s.micro {
 			b, err := next(ctx, batches)
+			if errors.Is(err, context.Canceled) && step > first {
+				err = errors.Join(err, save(step)) // what is done is not lost
+			}
 			if err != nil {
 				return fmt.Errorf("stage %s, step %d: %w", s.name, step, err)
 			}

@@ -132,6 +132,9 @@ func New(env *ort.Environment, o Options) (*Trainer, error) {
 
 // language prepares what the stages with text need.
 func (t *Trainer) language() error {
+	if o := t.cfg.RobotConfig; o == nil || !o.PatchMemory || t.cfg.PooledGrid() != 1 || t.cfg.STLLM3D {
+		return errors.New("the trainer knows models of the robot profile with robot_config.patch_memory and one pooled token a frame (as `stllm model init --config nano` makes them)")
+	}
 	var err error
 	if t.prompts, err = stllm.NewPrompts(t.tok, t.cfg); err != nil {
 		return err

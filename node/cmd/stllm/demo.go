@@ -35,15 +35,16 @@ func (a *app) demoCommand() *cobra.Command {
 				return err
 			}
 			results := filepath.Join(out, "answers")
-			m, rf := modelFlags{dir: "nano"}, robotFlags{evidence: true, set: map[string]string{"max_new_tokens": "24"}}
+			m, rf := modelFlags{dir: "nano"}, robotFlags{evidence: true}
 			m.opt.Device = "cpu"
 			res, err := a.replay(cmd.Context(), &m, &rf, replay.Options{Bags: []string{bag}, Questions: qs, Out: results, Boxes: boxes})
 			if err != nil {
 				return err
 			}
 			a.printAnswers(res)
-			fmt.Fprintf(a.out, "\n%d of %d images entered the window with a pose. The built-in model is the whole ST-LLM graph at a small size;\n"+
-				"its weights are not trained yet (%s), so what it says means nothing. Look at what the robot knew:\n", res.Status.Frames, res.Images, res.Status.ModelID)
+			right, asked := marks(res)
+			fmt.Fprintf(a.out, "\n%d of %d answers are right (%s, a kitchen that it was not trained on); %d of %d images entered the window with a pose.\n"+
+				"What the robot knew and where the answers looked:\n", right, asked, res.Status.ModelID, res.Status.Frames, res.Images)
 			for _, q := range qs {
 				fmt.Fprintf(a.out, "  %s\n", filepath.Join(results, "window-"+q.ID+".png"))
 			}

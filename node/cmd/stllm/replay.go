@@ -19,6 +19,7 @@ import (
 	"github.com/stllm/stllm/node/params"
 	"github.com/stllm/stllm/node/picture"
 	"github.com/stllm/stllm/node/robot"
+	"github.com/stllm/stllm/node/stllm"
 )
 
 // robotFlags are the flags of every command that runs a robot.
@@ -146,7 +147,32 @@ func (a *app) printAnswers(res *replay.Result) {
 		if ans.Question.Answer != "" {
 			fmt.Fprintf(a.out, "  reference: %s\n", ans.Question.Answer)
 		}
+		if right, known := mark(ans); known {
+			fmt.Fprintf(a.out, "  %s\n", map[bool]string{true: "right", false: "wrong: expected " + ans.Question.Label}[right])
+		}
 	}
+}
+
+// mark compares what an answer says with the question's label; known is false where there is no label.
+func mark(ans replay.Answered) (right, known bool) {
+	if ans.Question.Label == "" {
+		return false, false
+	}
+	said, err := label.Parse(stllm.Task(ans.Question.Task), ans.Outcome.Answer.Text)
+	return err == nil && said.String() == ans.Question.Label, true
+}
+
+// marks counts the right answers among those with a label.
+func marks(res *replay.Result) (right, asked int) {
+	for _, ans := range res.Answers {
+		if ok, known := mark(ans); known {
+			asked++
+			if ok {
+				right++
+			}
+		}
+	}
+	return right, asked
 }
 
 // oneLine keeps control characters of a model's text off the terminal.
