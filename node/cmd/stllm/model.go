@@ -147,7 +147,7 @@ func (a *app) modelCommand() *cobra.Command {
 			return nil
 		},
 	}
-	initCmd.Flags().StringVar(&name, "config", "nano", "nano (3 M parameters) or published (8 G, about 15 GB)")
+	initCmd.Flags().StringVar(&name, "config", "nano", "nano (5 M parameters) or published (8 G, about 15 GB)")
 	initCmd.Flags().Uint64Var(&seed, "seed", 1, "the same seed gives the same bytes")
 	var points string
 	info := &cobra.Command{
@@ -164,7 +164,17 @@ func (a *app) modelCommand() *cobra.Command {
 		},
 	}
 	info.Flags().StringVar(&points, "point-weights", "", "point encoder file where it lies outside the folder")
-	cmd.AddCommand(initCmd, info)
+	var as string
+	export := &cobra.Command{
+		Use:   "export DIR OUT",
+		Short: "Write a trained model folder in half precision under a name of its own",
+		Args:  exactly(2, "a model folder and a new one"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return nano.Export(cmd.Context(), args[0], args[1], as)
+		},
+	}
+	export.Flags().StringVar(&as, "name", "nano", "what the model calls itself in answers")
+	cmd.AddCommand(initCmd, info, export)
 	return cmd
 }
 
