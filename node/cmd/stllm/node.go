@@ -12,7 +12,7 @@ import (
 	"github.com/stllm/stllm/node/params"
 	"github.com/stllm/stllm/node/robot"
 	"github.com/stllm/stllm/node/transport/ros1"
-	"github.com/stllm/stllm/node/transport/ros2/dds"
+	"github.com/stllm/stllm/node/transport/ros2"
 )
 
 func (a *app) nodeCommand() *cobra.Command {
@@ -20,32 +20,59 @@ func (a *app) nodeCommand() *cobra.Command {
 	var rf robotFlags
 	var kind string
 	var wait time.Duration
+	var gid int
 	cmd := &cobra.Command{
-		Use:   "node --transport ros1 [from:=to …] [_param:=value …] [__name:=… __ns:=…]",
+		Use:   "node --transport ros1|ros2 [from:=to …] [_param:=value …] [--ros-args …]",
 		Short: "Run the live node",
 		Long: "node joins a ROS graph, listens to camera, TF and map, and answers questions on its topics and services.\n" +
 			"ROS 1: ROS_MASTER_URI, ROS_IP, ROS_HOSTNAME and ROS_NAMESPACE are honoured, as are remaps (~image:=/camera/image_raw),\n" +
-			"private parameters (_fixed_frame:=odom), __name:= and __ns:=. Parameters that roslaunch set are read as well.",
+			"private parameters (_fixed_frame:=odom), __name:= and __ns:=. Parameters that roslaunch set are read as well.\n" +
+			"ROS 2: ROS_DOMAIN_ID, ROS_LOCALHOST_ONLY, ROS_AUTOMATIC_DISCOVERY_RANGE and ROS_STATIC_PEERS are honoured, and\n" +
+			"--ros-args with -r, -p, --params-file, -e and --log-level.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch kind {
 			case "ros1":
+				if a.rosArgs.given {
+					return usageError{errors.New("--ros-args is for --transport ros2; ROS 1 takes from:=to, _param:=value and __name:=")}
+				}
 				return a.ros1(cmd.Context(), &m, &rf, args, wait)
 			case "ros2":
-				if !dds.Available {
-					_, err := dds.NewParticipant(dds.Config{}, nil)
-					return err
+				if len(args) > 0 {
+					return usageError{fmt.Errorf("argument %q: ROS 2 arguments come after --ros-args (-r from:=to, -p name:=value)", args[0])}
 				}
-				return errors.New("the ROS 2 node is not finished: its DDS layer works, topics and services are not wired yet; use --transport ros1, or stllm replay for ROS 2 bags")
+				return a.ros2(cmd.Context(), &m, &rf, gid)
 			}
 			return usageError{fmt.Errorf("--transport is %q, expected ros1 or ros2", kind)}
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&kind, "transport", "ros1", "ros1 (ros2 is in the making)")
+	f.StringVar(&kind, "transport", "ros1", "ros1 or ros2")
 	f.DurationVar(&wait, "wait", 24*time.Hour, "how long to wait for the ROS master at the start")
+	f.IntVar(&gid, "gid-width", 0, "ROS 2: bytes of a gid in ros_discovery_info, 16 (Iron and later) or 24 (up to Humble); 0: by ROS_DISTRO, else 16")
 	m.add(f)
 	rf.add(f)
 	return cmd
+}
+
+// ros2 joins a ROS 2 graph as a managed node.
+func (a *app) ros2(ctx context.Context, m *modelFlags, rf *robotFlags, gid int) error {
+	args := a.rosArgs.Arguments
+	name, err := args.Node()
+	if err != nil {
+		return usageError{err}
+	}
+	p, err := a.rosParameters(rf, args, name)
+	if err != nil {
+		return err
+	}
+	node, err := ros2.New(ros2.Config{
+		Name: args.Name, Namespace: args.Namespace, Remaps: args.Remaps, Enclave: args.Enclave, GidWidth: gid, UseSimTime: p.UseSimTime, Log: a.log,
+	})
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	return a.managed(ctx, node, p, m)
 }
 
 func (a *app) ros1(ctx context.Context, m *modelFlags, rf *robotFlags, args []string, wait time.Duration) error {

@@ -7,10 +7,13 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
+
+	"github.com/stllm/stllm/node/transport/ros2"
 )
 
 // exit codes of the program.
@@ -27,6 +30,13 @@ type app struct {
 	log      zerolog.Logger
 	verbose  bool
 	jsonLog  bool
+	rosArgs  rosArgs
+}
+
+// rosArgs is what stands between --ros-args and --, which cobra never sees.
+type rosArgs struct {
+	ros2.Arguments
+	given bool
 }
 
 // usageError marks a wrong command line, which ends with another exit code than a failed run.
@@ -35,6 +45,16 @@ type usageError struct{ error }
 func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
 	a := &app{in: in, out: out, err: errw}
 	root := a.root()
+	var wrong error // told below, with the command that it belongs to
+	if slices.Contains(args, "--ros-args") {
+		a.rosArgs.given = true
+		if a.rosArgs.Arguments, wrong = ros2.ParseArguments(args); wrong != nil {
+			root.PersistentPreRunE = func(*cobra.Command, []string) error { return usageError{wrong} }
+			args = args[:slices.Index(args, "--ros-args")]
+		} else {
+			args = append([]string{}, a.rosArgs.Rest...) // not nil, which to cobra means the process's own
+		}
+	}
 	root.SetArgs(args)
 	root.SetIn(in)
 	root.SetOut(out)
@@ -60,8 +80,12 @@ func (a *app) root() *cobra.Command {
 		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		PersistentPreRun: func(*cobra.Command, []string) {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if a.rosArgs.given && cmd.Name() != "node" {
+				return usageError{fmt.Errorf("--ros-args is for stllm node --transport ros2, not for %s", cmd.CommandPath())}
+			}
 			a.log = a.logger()
+			return nil
 		},
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}

@@ -20,7 +20,7 @@ type Config struct {
 	// Range is ROS_AUTOMATIC_DISCOVERY_RANGE: SUBNET, LOCALHOST, OFF or SYSTEM_DEFAULT; ROS_LOCALHOST_ONLY=1 means LOCALHOST.
 	Range       string
 	StaticPeers []string // default ROS_STATIC_PEERS, separated by ";"
-	// GidWidth is 16 (Iron and later) or 24 (up to Humble): the layout of ros_discovery_info.
+	// GidWidth is 16 (Iron and later) or 24 (up to Humble): the layout of ros_discovery_info. Default by ROS_DISTRO, then 16.
 	GidWidth   int
 	UseSimTime bool
 	Log        zerolog.Logger
@@ -28,13 +28,17 @@ type Config struct {
 
 func (c Config) withEnvironment() (Config, error) {
 	if c.Name == "" {
-		c.Name = "stllm"
+		c.Name = defaultName
 	}
 	if c.Enclave == "" {
 		c.Enclave = "/"
 	}
 	if c.GidWidth == 0 {
 		c.GidWidth = gidIron
+		switch os.Getenv("ROS_DISTRO") {
+		case "foxy", "galactic", "humble":
+			c.GidWidth = gidHumble
+		}
 	}
 	if c.GidWidth != gidIron && c.GidWidth != gidHumble {
 		return c, fmt.Errorf("gid width is %d, expected %d (Iron and later) or %d (Humble and earlier)", c.GidWidth, gidIron, gidHumble)

@@ -26,6 +26,27 @@ func wireType(typ, kind string) string {
 	return pkg + "::" + kind + "::dds_::" + name + "_"
 }
 
+// rosName takes a topic's prefix off: "rt/a/b" is "/a/b".
+func rosName(wire string) string {
+	if _, rest, ok := strings.Cut(wire, "/"); ok {
+		return "/" + rest
+	}
+	return wire
+}
+
+// userValue reads a "key=value;" list of USER_DATA.
+func userValue(data, key string) string {
+	for pair := range strings.SplitSeq(data, ";") {
+		if k, v, ok := strings.Cut(pair, "="); ok && k == key {
+			return v
+		}
+	}
+	return ""
+}
+
+// defaultName is the node's name where nobody says another.
+const defaultName = "stllm"
+
 // Arguments are what ROS 2 passes on a command line, taken apart.
 type Arguments struct {
 	Name       string            // -r __node:= or __name:=
@@ -38,9 +59,61 @@ type Arguments struct {
 	Rest       []string          // everything outside --ros-args … --
 }
 
-// ParseArguments takes ROS 2 arguments out of a command line (design.ros2.org "ros command line arguments").
+// Node is the full name of the node that these arguments are for.
+func (a *Arguments) Node() (string, error) {
+	name := a.Name
+	if name == "" {
+		name = defaultName
+	}
+	r, err := newResolver(a.Namespace, name, nil)
+	if err != nil {
+		return "", err
+	}
+	return r.node(), nil
+}
+
+// ParseArguments takes ROS 2 arguments out of a command line (design.ros2.org "ros command line arguments"); --ros-args may
+// come several times. What is meant for a node of another name ("other:x:=1") is checked and left out.
 func ParseArguments(args []string) (Arguments, error) {
 	a := Arguments{Remaps: map[string]string{}, Params: map[string]string{}}
+	rules, err := a.read(args)
+	if err != nil {
+		return a, err
+	}
+	// Names first: they say which rules are ours. A prefix before __node can only mean the name that was there before.
+	for _, r := range rules {
+		if !r.param && (r.node == "" || r.node == defaultName) {
+			switch r.from {
+			case "__node", "__name":
+				a.Name = r.to
+			case "__ns":
+				a.Namespace = r.to
+			}
+		}
+	}
+	name := a.Name
+	if name == "" {
+		name = defaultName
+	}
+	for _, r := range rules {
+		switch {
+		case r.node != "" && r.node != name && r.node != under("/"+strings.Trim(a.Namespace, "/"), name):
+		case r.param:
+			a.Params[r.from] = r.to
+		case r.from != "__node" && r.from != "__name" && r.from != "__ns":
+			a.Remaps[r.from] = r.to
+		}
+	}
+	return a, nil
+}
+
+// rule is one remap or parameter, perhaps for one node alone.
+type rule struct {
+	param          bool
+	node, from, to string
+}
+
+func (a *Arguments) read(args []string) (rules []rule, err error) {
 	inside := false
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
@@ -63,19 +136,23 @@ func ParseArguments(args []string) (Arguments, error) {
 			if strings.HasPrefix(flag, "--enable-") || strings.HasPrefix(flag, "--disable-") {
 				continue // logging sinks that this program does not have apart
 			}
-			return a, fmt.Errorf("unknown ROS argument %q after --ros-args", arg)
+			return nil, fmt.Errorf("unknown ROS argument %q after --ros-args", arg)
 		}
 		if !joined {
 			if i++; i == len(args) {
-				return a, fmt.Errorf("ROS argument %s has no value", flag)
+				return nil, fmt.Errorf("ROS argument %s has no value", flag)
 			}
 			value = args[i]
 		}
-		if err := a.set(flag, value); err != nil {
-			return a, err
+		r, err := a.set(flag, value)
+		if err != nil {
+			return nil, err
+		}
+		if r != nil {
+			rules = append(rules, *r)
 		}
 	}
-	return a, nil
+	return rules, nil
 }
 
 func takesValue(flag string) bool {
@@ -86,7 +163,8 @@ func takesValue(flag string) bool {
 	return false
 }
 
-func (a *Arguments) set(flag, value string) error {
+// set takes one argument: a rule, or something that is the process's own.
+func (a *Arguments) set(flag, value string) (*rule, error) {
 	switch flag {
 	case "--params-file":
 		a.ParamFiles = append(a.ParamFiles, value)
@@ -95,70 +173,81 @@ func (a *Arguments) set(flag, value string) error {
 	case "--log-level":
 		a.LogLevel = value
 	case "-p", "--param":
-		name, v, ok := strings.Cut(value, ":=")
-		if !ok || name == "" {
-			return fmt.Errorf("ROS argument %s %q: expected name:=value", flag, value)
+		from, to, ok := strings.Cut(value, ":=")
+		r := &rule{param: true, to: to}
+		if r.node, r.from = splitNode(from); !ok || r.from == "" {
+			return nil, fmt.Errorf("ROS argument %s %q: expected name:=value", flag, value)
 		}
-		a.Params[afterNode(name)] = v
+		return r, nil
 	case "-r", "--remap":
 		from, to, ok := strings.Cut(value, ":=")
-		if !ok || from == "" || to == "" {
-			return fmt.Errorf("ROS argument %s %q: expected from:=to", flag, value)
+		r := &rule{to: to}
+		if r.node, r.from = splitNode(from); !ok || r.from == "" || to == "" {
+			return nil, fmt.Errorf("ROS argument %s %q: expected from:=to", flag, value)
 		}
-		switch from = afterNode(from); from {
-		case "__node", "__name":
-			a.Name = to
-		case "__ns":
-			a.Namespace = to
-		default:
-			a.Remaps[from] = to
-		}
+		return r, nil
 	}
-	return nil
+	return nil, nil
 }
 
-// afterNode drops a "node:" prefix: this process has one node, which the prefix can only mean.
-func afterNode(name string) string {
-	if _, rest, ok := strings.Cut(name, ":"); ok {
-		return rest
+// splitNode takes the "node:" before a rule apart, which a scheme ("rostopic://x") is not.
+func splitNode(name string) (node, rest string) {
+	node, rest, ok := strings.Cut(name, ":")
+	if !ok || strings.HasPrefix(rest, "//") {
+		return "", name
 	}
-	return name
+	return node, rest
 }
 
 // resolver expands names as rcl does.
 type resolver struct {
-	namespace, name string // "/ns" or "/", "stllm"
-	remaps          map[string]string
+	namespace, name  string // "/ns" or "/", "stllm"
+	topics, services map[string]string
 }
 
 func newResolver(namespace, name string, remaps map[string]string) (*resolver, error) {
-	r := &resolver{namespace: "/" + strings.Trim(namespace, "/"), name: name, remaps: map[string]string{}}
+	r := &resolver{namespace: "/" + strings.Trim(namespace, "/"), name: name, topics: map[string]string{}, services: map[string]string{}}
 	if strings.ContainsAny(name, "/~") {
 		return nil, fmt.Errorf("node name %q: no slash and no tilde is allowed", name)
 	}
 	if err := checkName(name); err != nil {
 		return nil, fmt.Errorf("node name: %w", err)
 	}
+	if r.namespace != "/" {
+		if err := checkName(r.namespace); err != nil {
+			return nil, fmt.Errorf("namespace: %w", err)
+		}
+	}
 	for from, to := range remaps {
-		f, err := r.expand(unprefixed(from))
+		topic, service, bare := scheme(from)
+		f, err := r.expand(bare)
 		if err != nil {
 			return nil, fmt.Errorf("remap %s:=%s: %w", from, to, err)
 		}
-		t, err := r.expand(unprefixed(to))
+		_, _, bare = scheme(to)
+		t, err := r.expand(bare)
 		if err != nil {
 			return nil, fmt.Errorf("remap %s:=%s: %w", from, to, err)
 		}
-		r.remaps[f] = t
+		if topic {
+			r.topics[f] = t
+		}
+		if service {
+			r.services[f] = t
+		}
 	}
 	return r, nil
 }
 
-// unprefixed drops rcl's scheme from a remap rule (rostopic://x, rosservice://x).
-func unprefixed(name string) string {
-	for _, p := range []string{"rostopic://", "rosservice://"} {
-		name = strings.TrimPrefix(name, p)
+// scheme tells what a remap rule is for: all, or with rcl's scheme (rostopic://x, rosservice://x) one of them.
+func scheme(name string) (topic, service bool, bare string) {
+	if bare, ok := strings.CutPrefix(name, "rostopic://"); ok {
+		return true, false, bare
 	}
-	return name
+	if bare, ok := strings.CutPrefix(name, "rosservice://"); ok {
+		return false, true, bare
+	}
+	return true, true, name
 }
 
 // node is the full node name.
@@ -188,12 +277,18 @@ func (r *resolver) expand(name string) (string, error) {
 	return full, checkName(full)
 }
 
-func (r *resolver) resolve(name string) (string, error) {
+// resolve is for topics.
+func (r *resolver) resolve(name string) (string, error) { return r.remapped(name, r.topics) }
+
+// service is for services and actions.
+func (r *resolver) service(name string) (string, error) { return r.remapped(name, r.services) }
+
+func (r *resolver) remapped(name string, remaps map[string]string) (string, error) {
 	full, err := r.expand(name)
 	if err != nil {
 		return "", err
 	}
-	if to, ok := r.remaps[full]; ok {
+	if to, ok := remaps[full]; ok {
 		return to, nil
 	}
 	return full, nil

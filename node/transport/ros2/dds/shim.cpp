@@ -307,6 +307,8 @@ dds_writer *dds_writer_new(dds_participant *p, uintptr_t handle, const char *top
 	q.publish_mode().kind = ASYNCHRONOUS_PUBLISH_MODE;  // big samples are sent in fragments, which needs it
 	// A reliable writer whose history is full waits for acknowledgement; the wait is bounded here.
 	q.reliability().max_blocking_time = {0, 100 * 1000 * 1000};
+	// What a reader missed it asks for again after a heartbeat; Fast DDS's 3 s are long for a first request or a map.
+	q.reliable_writer_qos().times.heartbeatPeriod = {0, 100 * 1000 * 1000};
 	auto w = std::make_unique<dds_writer>();
 	w->p = p;
 	w->events = std::make_unique<WriterEvents>(handle);
