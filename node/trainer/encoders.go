@@ -9,6 +9,7 @@ import (
 	"github.com/stllm/stllm/node/checkpoint/layout"
 	"github.com/stllm/stllm/node/graph"
 	"github.com/stllm/stllm/node/kitchen"
+	"github.com/stllm/stllm/node/kitchen/room"
 	"github.com/stllm/stllm/node/ort"
 	"github.com/stllm/stllm/node/points"
 	"github.com/stllm/stllm/node/points/network"
@@ -60,16 +61,8 @@ func denseLabels(shares []uint8, least uint8, items float32) (sign, weight []flo
 
 // itemClasses is the range of the small movable things among the classes.
 func itemClasses() (first, last int) {
-	classes := kitchen.Classes()
-	for i, c := range classes {
-		if c == "mug" {
-			first = i
-		}
-		if c == "floor" {
-			last = i
-		}
-	}
-	return first, last
+	first = len(room.Categories())
+	return first, first + len(room.ItemKinds())
 }
 
 // trainable are the operators of a point encoder that is trained.

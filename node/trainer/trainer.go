@@ -87,7 +87,7 @@ func New(env *ort.Environment, o Options) (*Trainer, error) {
 	model := t.modelDir()
 	fresh := false
 	if _, err := os.Stat(filepath.Join(model, "config.json")); errors.Is(err, os.ErrNotExist) {
-		if err := begin(o.Init, model); err != nil {
+		if err := copyModel(o.Init, model); err != nil {
 			return nil, fmt.Errorf("begin training from %s: %w", o.Init, err)
 		}
 		fresh = true
@@ -155,8 +155,8 @@ func (t *Trainer) language() error {
 
 func (t *Trainer) modelDir() string { return filepath.Join(t.opt.Out, "model") }
 
-// begin copies a model folder.
-func begin(from, to string) error {
+// copyModel copies a model folder.
+func copyModel(from, to string) error {
 	if from == "" {
 		return errors.New("no model folder is named")
 	}
@@ -345,10 +345,10 @@ func (t *Trainer) stage(ctx context.Context, name string, log *os.File) error {
 	if !ok || t.state.Done[name] >= r.Steps {
 		return nil
 	}
-	make := map[string]func(context.Context) (*stage, error){
+	begin := map[string]func(context.Context) (*stage, error){
 		StagePoints: t.points, StageVision: t.vision, StageAlign: t.alignStage, StageJoint: t.jointStage,
 	}[name]
-	s, err := make(ctx)
+	s, err := begin(ctx)
 	if err != nil {
 		return fmt.Errorf("stage %s: %w", name, err)
 	}
@@ -416,7 +416,7 @@ func (t *Trainer) vision(context.Context) (*stage, error) {
 	}, nil
 }
 
-// classesOf reads features: the most likely class among those from first to last, and the product of each.
+// products are those of a feature with the classes' directions.
 func (t *Trainer) products(feature []float32) []float32 {
 	out := make([]float32, len(t.space.Direction))
 	for k, u := range t.space.Direction {
