@@ -33,6 +33,7 @@ type Node struct {
 	ctx         context.Context
 	cancel      context.CancelFunc
 	once        sync.Once
+	life        sync.RWMutex // held while endpoints are made: the participant must not go meanwhile
 
 	mu      sync.Mutex
 	closers map[closer]struct{}
@@ -249,6 +250,16 @@ func (n *Node) leave(c closer, topic string, kind dds.Kind, id dds.GUID) {
 	}
 }
 
+// making begins the making of an endpoint; what it returns ends it.
+func (n *Node) making() (done func(), err error) {
+	n.life.RLock()
+	if n.ctx.Err() != nil {
+		n.life.RUnlock()
+		return nil, errClosed
+	}
+	return n.life.RUnlock, nil
+}
+
 var errClosed = errors.New("the node is closed")
 
 // hashOf is the hash of a type ("pkg/Name") for USER_DATA, or "" where it has none. kind is "msg", "srv" or "action".
@@ -294,6 +305,8 @@ func (n *Node) Close() error {
 			n.info = nil
 		}
 		n.announcing.Unlock()
+		n.life.Lock()
+		defer n.life.Unlock()
 		n.participant.Close()
 	})
 	return nil

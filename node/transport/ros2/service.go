@@ -79,6 +79,11 @@ func (n *Node) Serve(service string, srv transport.Service) (transport.Closer, e
 
 // serve answers a service under its full name. kind is "srv", or "action" for what belongs to one.
 func (n *Node) serve(full, typ, kind string, request func() msgs.Message, handle handler) (_ *server, err error) {
+	done, err := n.making()
+	if err != nil {
+		return nil, fmt.Errorf("serve %s: %w", full, err)
+	}
+	defer done()
 	s := &server{node: n, name: full, request: request, handle: handle, calls: map[*running]struct{}{}}
 	s.asked, s.told = wireService(full)
 	n.mu.Lock()

@@ -137,6 +137,11 @@ func (n *Node) Subscribe(topic string, sample msgs.Message, qos transport.QoS, d
 	if err != nil {
 		return nil, fmt.Errorf("subscribe: %w", err)
 	}
+	done, err := n.making()
+	if err != nil {
+		return nil, fmt.Errorf("subscribe %s: %w", w.name, err)
+	}
+	defer done()
 	s := &subscription{wired: w, node: n, deliver: deliver}
 	s.reader, err = n.participant.NewReader(w.wire, w.wireType, w.qos, n.status(dds.KindReader, w.wire, w.qos, &s.counters), s.take)
 	if err != nil {
@@ -183,6 +188,7 @@ type publisher struct {
 	wired
 	node *Node
 	id   dds.GUID
+	once sync.Once
 	counters
 
 	mu     sync.Mutex
@@ -200,6 +206,11 @@ func (n *Node) advertise(topic string, sample msgs.Message, kind string, qos tra
 	if err != nil {
 		return nil, fmt.Errorf("advertise: %w", err)
 	}
+	done, err := n.making()
+	if err != nil {
+		return nil, fmt.Errorf("advertise %s: %w", w.name, err)
+	}
+	defer done()
 	p := &publisher{wired: w, node: n}
 	if p.writer, err = n.participant.NewWriter(w.wire, w.wireType, w.qos, n.status(dds.KindWriter, w.wire, w.qos, &p.counters)); err != nil {
 		return nil, fmt.Errorf("advertise %s: %w", w.name, err)
@@ -245,14 +256,14 @@ func padded(data []byte) []byte {
 }
 
 func (p *publisher) end() {
-	p.mu.Lock()
-	w := p.writer
-	p.writer = nil
-	p.mu.Unlock()
-	if w != nil {
+	p.once.Do(func() {
+		p.mu.Lock()
+		w := p.writer
+		p.writer = nil
+		p.mu.Unlock()
 		w.Close()
 		p.node.leave(p, p.wire, dds.KindWriter, p.id)
-	}
+	})
 }
 
 // Close takes the topic back.
