@@ -1,0 +1,174 @@
+package trainer
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+
+	"github.com/stllm/stllm/node/checkpoint"
+	"github.com/stllm/stllm/node/trainer/weights"
+)
+
+// state is what a run goes on from.
+type state struct {
+	Done map[string]int `json:"done"` // steps done, by stage
+	Opt  int            `json:"optimizer_step"`
+	In   string         `json:"optimizer_stage"` // whose moments are stored
+	// Folder holds the weights and moments that belong to these numbers; the other of the two is being written.
+	Folder string `json:"folder"`
+}
+
+// resume reads the state of an earlier run.
+func (t *Trainer) resume() error {
+	if err := t.sameRecipe(); err != nil {
+		return err
+	}
+	data, err := os.ReadFile(filepath.Join(t.opt.Out, "state.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, &t.state); err != nil {
+		return fmt.Errorf("training state: %w", err)
+	}
+	saved, err := weights.Read(t.stateDir())
+	if err != nil {
+		return fmt.Errorf("training state: %w", err)
+	}
+	for _, name := range saved.Names("weight/") {
+		from, err := saved.Get(name)
+		if err != nil {
+			return err
+		}
+		name = name[len("weight/"):]
+		to, err := t.w.Get(name)
+		if errors.Is(err, nil) && len(to.Data) == len(from.Data) {
+			copy(to.Data, from.Data)
+			continue
+		}
+		t.w.Put(&weights.Tensor{Name: name, Shape: from.Shape, Data: from.Data}) // the regression head
+	}
+	return nil
+}
+
+// sameRecipe compares the run's recipe with the one that the folder was begun with.
+func (t *Trainer) sameRecipe() error {
+	path := filepath.Join(t.opt.Out, "recipe.json")
+	now, err := json.MarshalIndent(t.recipe, "", "  ")
+	if err != nil {
+		return err
+	}
+	was, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return os.WriteFile(path, append(now, '\n'), 0o644)
+	}
+	if err != nil {
+		return err
+	}
+	if string(was) != string(now)+"\n" {
+		return fmt.Errorf("%s differs from the recipe of this run; name another folder, or delete it to train anew", path)
+	}
+	return nil
+}
+
+// moments are the optimizer's, stored under these prefixes beside "weight/".
+const firstMoment, secondMoment = "first/", "second/"
+
+// stateDir is the folder that the state names; runs of an early version had one only.
+func (t *Trainer) stateDir() string {
+	if t.state.Folder == "" {
+		return filepath.Join(t.opt.Out, "state")
+	}
+	return filepath.Join(t.opt.Out, t.state.Folder)
+}
+
+// save writes weights and optimizer into the folder that is not in use, then the small file that names it: a full disk or a
+// kill at any point leaves what was there.
+func (t *Trainer) save(stage string, done int, opt *AdamW) error {
+	next := state{Done: maps.Clone(t.state.Done), Opt: opt.step, In: stage, Folder: "state-a"}
+	if next.Done[stage] = done; t.state.Folder == next.Folder {
+		next.Folder = "state-b"
+	}
+	all := weights.NewSet()
+	for _, name := range t.w.Names() {
+		w, err := t.w.Get(name)
+		if err != nil {
+			return err
+		}
+		all.Put(&weights.Tensor{Name: "weight/" + name, Shape: w.Shape, Data: w.Data})
+		if m := opt.first[name]; m != nil {
+			all.Put(&weights.Tensor{Name: firstMoment + name, Shape: w.Shape, Data: m})
+			all.Put(&weights.Tensor{Name: secondMoment + name, Shape: w.Shape, Data: opt.second[name]})
+		}
+	}
+	dir := filepath.Join(t.opt.Out, next.Folder)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	if err := all.Write(dir, checkpoint.F32, all.Names()); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	data, err := json.Marshal(next)
+	if err != nil {
+		return err
+	}
+	tmp := filepath.Join(t.opt.Out, "state.json.new")
+	if err := os.WriteFile(tmp, data, 0o644); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	if err := os.Rename(tmp, filepath.Join(t.opt.Out, "state.json")); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	t.state = next
+	if err := t.w.Write(t.modelDir(), checkpoint.F32, t.names); err != nil {
+		return err
+	}
+	if t.opt.saved != nil {
+		t.opt.saved(stage, done)
+	}
+	return t.curve()
+}
+
+// curve draws the log so far.
+func (t *Trainer) curve() error {
+	log, err := ReadLog(filepath.Join(t.opt.Out, "train.jsonl"))
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	if err := Curve(&b, log); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(t.opt.Out, "curve.png"), b.Bytes(), 0o644)
+}
+
+// restore gives an optimizer the moments of the run that it goes on.
+func (t *Trainer) restore(stage string, opt *AdamW) error {
+	if t.state.In != stage {
+		return nil
+	}
+	saved, err := weights.Read(t.stateDir())
+	if err != nil {
+		return fmt.Errorf("training state: %w", err)
+	}
+	opt.step = t.state.Opt
+	for _, name := range saved.Names(firstMoment) {
+		m, err := saved.Get(name)
+		if err != nil {
+			return err
+		}
+		name = name[len(firstMoment):]
+		v, err := saved.Get(secondMoment + name)
+		if err != nil {
+			return err
+		}
+		opt.first[name], opt.second[name] = m.Data, v.Data
+	}
+	return nil
+}
