@@ -49,9 +49,7 @@ func TestForeignManager(t *testing.T) {
 		defer cancel() // a manager without a node has nothing to do
 		end <- run(ctx, []string{"node", "--transport", "ros2", "--ros-args", "-r", "__node:=eyes", "-r", "__ns:=/robot1", "-p", "autostart:=false"}, strings.NewReader(""), io.Discard, &log)
 	}()
-	manager := exec.CommandContext(ctx, python, "testdata/manager.py", "/robot1/eyes", "60")
-	manager.Env = append(os.Environ(), `CYCLONEDDS_URI=<CycloneDDS><Domain><General><Interfaces><NetworkInterface name="lo" multicast="false"/></Interfaces></General>`+
-		`<Discovery><ParticipantIndex>auto</ParticipantIndex><Peers><Peer address="127.0.0.1"/></Peers></Discovery></Domain></CycloneDDS>`)
+	manager := cycloneCommand(ctx, python, "testdata/manager.py", "/robot1/eyes", "60")
 	out, err := manager.Output()
 	cancel()
 	code := <-end

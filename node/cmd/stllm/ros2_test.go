@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/stllm/stllm/bags"
+	"github.com/stllm/stllm/msgs"
+	"github.com/stllm/stllm/node/testdata"
+	"github.com/stllm/stllm/node/transport"
+	"github.com/stllm/stllm/node/transport/ros2"
+	"github.com/stllm/stllm/node/transport/ros2/dds"
+)
+
+// cycloneCommand is one of the programs in testdata, which find the node on loopback without multicast.
+func cycloneCommand(ctx context.Context, python string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, python, args...)
+	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1",
+		`CYCLONEDDS_URI=<CycloneDDS><Domain><General><Interfaces><NetworkInterface name="lo" multicast="false"/></Interfaces></General>`+
+			`<Discovery><ParticipantIndex>auto</ParticipantIndex><Peers><Peer address="127.0.0.1"/></Peers></Discovery></Domain></CycloneDDS>`)
+	return cmd
+}
+
+// ros2Job is the live node and a second participant that has played a bag to it with simulated time.
+type ros2Job struct {
+	t    *testing.T
+	log  *screen
+	peer *ros2.Node
+}
+
+func newROS2Job(t *testing.T, domain string) *ros2Job {
+	t.Helper()
+	if !dds.Available {
+		t.Skip("this test binary was built without Fast DDS (-tags fastdds)")
+	}
+	path := testdata.Data(t, "kitchen_a_mcap")
+	t.Setenv("ROS_DOMAIN_ID", domain)
+	t.Setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+	ctx, stop := context.WithCancel(t.Context())
+	j := &ros2Job{t: t, log: &screen{}}
+	done := make(chan int, 1)
+	go func() {
+		done <- run(ctx, []string{"node", "--transport", "ros2", "--ros-args", "-r", "~/image:=/camera/color/image_raw", "-r", "~/map_points:=/map/points",
+			"-r", "~/camera_info:=/camera/color/camera_info", "-p", "use_sim_time:=true", "-p", "max_new_tokens:=8", "--ros-args", "-r", "__ns:=/robot1"},
+			strings.NewReader(""), j.log, j.log)
+	}()
+	t.Cleanup(func() {
+		stop()
+		select {
+		case code := <-done:
+			if code != exitOK {
+				t.Errorf("the node ended with %d:\n%s", code, j.log)
+			}
+		case <-time.After(time.Minute):
+			t.Errorf("the node did not end within a minute of the signal:\n%s", j.log)
+		}
+	})
+	var err error
+	if j.peer, err = ros2.New(ros2.Config{Name: "player", Log: zerolog.Nop()}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { j.peer.Close() })
+	j.until("the node is active", func() bool { return strings.Contains(j.log.String(), "ready for questions") })
+	j.play(path)
+	return j
+}
+
+func (j *ros2Job) until(what string, ok func() bool) {
+	j.t.Helper()
+	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			j.t.Fatalf("%s: not within two minutes\n%s", what, j.log)
+		}
+	}
+}
+
+// play publishes a bag in the time that it was recorded in, latched topics before the node could hear them otherwise.
+func (j *ros2Job) play(path string) {
+	j.t.Helper()
+	bag, err := bags.Open(path)
+	if err != nil {
+		j.t.Fatal(err)
+	}
+	defer bag.Close()
+	advertise := func(topic string, sample msgs.Message, qos transport.QoS) transport.Publisher {
+		p, err := j.peer.Advertise(topic, sample, qos)
+		if err != nil {
+			j.t.Fatal(err)
+		}
+		return p
+	}
+	clock := advertise("/clock", &msgs.Clock{}, transport.DefaultQoS())
+	pubs := map[string]transport.Publisher{}
+	for _, c := range bag.Info().Connections {
+		sample, ok := msgs.New(c.Type)
+		if !ok {
+			j.t.Fatalf("type %s of %s is not known", c.Type, c.Topic)
+		}
+		qos := transport.DefaultQoS()
+		if c.Latched {
+			qos = transport.StaticQoS()
+		}
+		if pubs[c.Topic] == nil {
+			pubs[c.Topic] = advertise(c.Topic, sample, qos)
+		}
+	}
+	for topic, p := range pubs {
+		j.until(topic+" is heard", func() bool { return p.Stats().Peers > 0 })
+	}
+	j.until("/clock is heard", func() bool { return clock.Stats().Peers > 0 })
+	it := bag.Messages(bags.Filter{})
+	defer it.Close()
+	var begin int64
+	start := time.Now()
+	for {
+		m, err := it.Next()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			j.t.Fatal(err)
+		}
+		if begin == 0 {
+			begin = m.LogTime
+		}
+		time.Sleep(time.Duration(m.LogTime-begin) - time.Since(start))
+		msg, _ := msgs.New(m.Connection.Type)
+		if err := m.Connection.Encoding.Unmarshal(m.Data, msg); err != nil {
+			j.t.Fatal(err)
+		}
+		if err := errors.Join(clock.Publish(&msgs.Clock{Clock: msgs.TimeFromNanos(m.LogTime)}), pubs[m.Connection.Topic].Publish(msg)); err != nil {
+			j.t.Fatal(err)
+		}
+	}
+}
+
+// The main job between two participants: a bag with simulated time, a question, the answer; the node's window is looked at
+// through /diagnostics where it fails.
+func TestROS2MainJob(t *testing.T) {
+	j := newROS2Job(t, "94")
+	answers, diagnostics := make(chan *msgs.Answer, 10), &screen{}
+	if _, err := j.peer.Subscribe("/robot1/stllm/answer", &msgs.Answer{}, transport.DefaultQoS(), func(r transport.Received) { answers <- r.Msg.(*msgs.Answer) }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.peer.Subscribe("/diagnostics", &msgs.DiagnosticArray{}, transport.DefaultQoS(), func(r transport.Received) {
+		for _, s := range r.Msg.(*msgs.DiagnosticArray).Status {
+			text, _ := json.Marshal(s)
+			_, _ = diagnostics.Write(append(text, '\n'))
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	ask, err := j.peer.Advertise("/robot1/stllm/question_text", &msgs.String{}, transport.DefaultQoS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.until("the node listens", func() bool { return ask.Stats().Peers == 1 })
+	if err := ask.Publish(&msgs.String{Data: "where is the sink?"}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case a := <-answers:
+		if a.ErrorCode != 0 || a.Frames == 0 || a.Text == "" || a.MapID == "" || a.Question != "where is the sink?" || !strings.Contains(a.ModelID, "nano") {
+			t.Errorf("%+v\n%s\n%s", a, diagnostics, j.log)
+		}
+	case <-time.After(2 * time.Minute):
+		t.Fatalf("no answer within two minutes\n%s\n%s", diagnostics, j.log)
+	}
+	j.until("/diagnostics names the node", func() bool { return strings.Contains(diagnostics.String(), "stllm") })
+}
+
+// The same with an asker on another DDS implementation: topics, services and the action.
+func TestForeignAsker(t *testing.T) {
+	python := cyclonePython(t)
+	j := newROS2Job(t, "95")
+	asker := cycloneCommand(t.Context(), python, "testdata/asker.py", "/robot1/stllm", "120")
+	out, err := asker.Output()
+	if err != nil {
+		var failed *exec.ExitError
+		if errors.As(err, &failed) {
+			out = append(out, failed.Stderr...)
+		}
+		t.Fatalf("%v\n%s\nnode: %s", err, out, j.log)
+	}
+	said := map[string]string{}
+	for line := range strings.Lines(string(out)) {
+		what, rest, _ := strings.Cut(strings.Trim(line, "[]\n"), ", ")
+		said[strings.Trim(what, `"`)] += rest + "\n"
+	}
+	for what, want := range map[string]string{
+		"topic": `["where is the sink?", 0, "", `, "service": `["where is the table?", 0, "", `, "goal": "true\n",
+		"result": `4, ["where is the stove?", 0, "", `, "cancel": "2, 3\n", "unknown": "0\n", "cleared": "true\n",
+	} {
+		if !strings.HasPrefix(said[what], want) {
+			t.Errorf("%s: %q, expected %q", what, said[what], want)
+		}
+	}
+	// The answer streams whole: what came in pieces is the text, and every stage of decoding was told.
+	if r := said["result"]; !strings.Contains(r, `], true, [`) || !strings.Contains(r, `"decode"`) {
+		t.Errorf("result and feedback: %s", r)
+	}
+	if said["empty"] == "" || said["empty"] == "0\n" {
+		t.Errorf("a window that was cleared gave an answer: %q", said["empty"])
+	}
+	if s := said["status"]; !strings.Contains(s, "[1, 4") {
+		t.Errorf("the status topic did not tell of success: %q", s)
+	}
+}
