@@ -9,7 +9,7 @@ import (
 )
 
 func (a *app) bagCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "bag", Short: "Look into bags"}
+	cmd := &cobra.Command{Use: "bag", Short: "Look into bags, play them"}
 	var o check.Options
 	info := &cobra.Command{
 		Use:   "info BAG…",
@@ -40,6 +40,6 @@ func (a *app) bagCommand() *cobra.Command {
 	f.StringVar(&o.Image, "image", "", "image topic (default: the first one)")
 	f.StringVar(&o.CameraInfo, "camera-info", "", "camera_info topic (default: the image's sibling)")
 	f.StringVar(&o.Map, "map", "", "map cloud topic (default: the first PointCloud2)")
-	cmd.AddCommand(info, examine)
+	cmd.AddCommand(info, examine, a.bagPlayCommand())
 	return cmd
 }
