@@ -73,7 +73,8 @@ func (n *Network) Answer(ctx context.Context, req Request, emit func(Progress)) 
 		return ended(err)
 	}
 	defer d.close()
-	logits, err := d.prefill(ctx, embeds)
+	logits, cached, err := d.prefill(ctx, embeds, p.Prefix())
+	ans.CachedTokens = cached
 	if err != nil {
 		return ended(err)
 	}

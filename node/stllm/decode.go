@@ -3,6 +3,7 @@ package stllm
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/stllm/stllm/node/checkpoint"
 	"github.com/stllm/stllm/node/ort"
@@ -15,9 +16,19 @@ type language struct {
 	cfg     module.DecoderConfig
 	session *ort.Session
 	table   *checkpoint.Tensor
+	kept    *kept
 }
 
-func (n *Network) language() *language { return &language{n.decoderCfg, n.decoder, n.table} }
+func (n *Network) language() *language {
+	return &language{n.decoderCfg, n.decoder, n.table, &n.kept}
+}
+
+// kept are keys and values of the tokens that prompts begin with (the system turn), from the last answer: the next one need
+// not compute them. At most one prefix is kept.
+type kept struct {
+	prefix []int32
+	cache  map[string][]float32 // by tensor [KV, len(prefix), d]
+}
 
 // embed looks up rows of the embedding table, [len(ids)·D].
 func (l *language) embed(ids []int32) ([]float32, error) {
@@ -37,6 +48,7 @@ type decode struct {
 	l     *language
 	room  int // positions that a cache holds
 	total int // positions in use, the same for every sequence
+	chunk int // positions of a prompt that are run at a time
 	live  []ort.Values
 	spare []ort.Values
 	rows  [][]float32
@@ -47,7 +59,7 @@ func (n *Network) newDecode(sequences, room int) (*decode, error) {
 }
 
 func (l *language) newDecode(sequences, room int) (*decode, error) {
-	d := &decode{l: l, room: room}
+	d := &decode{l: l, room: room, chunk: prefillChunk}
 	// Beams are copied before their parents are dropped, so twice as many caches are needed.
 	if sequences > 1 {
 		sequences *= 2
@@ -104,14 +116,76 @@ func (d *decode) take() (ort.Values, error) {
 	return c, nil
 }
 
-// prefill runs the prompt and returns the logits of its last position.
-func (d *decode) prefill(ctx context.Context, embeds []float32) ([]float32, error) {
+// prefillChunk is how many positions of a prompt are run at a time: enough for the matrix products to be efficient, few
+// enough that the attention scores (heads × chunk × positions) of a long prompt stay small.
+const prefillChunk = 1024
+
+// prefill runs the prompt and returns the logits of its last position. prefix are the tokens that it begins with; those that
+// an earlier answer has left are not run again, and cached says how many they were. The prefix is a run of its own in
+// either case, so that both give the same bytes.
+func (d *decode) prefill(ctx context.Context, embeds []float32, prefix []int32) (logits []float32, cached int, err error) {
 	c, err := d.take()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	d.live = []ort.Values{c}
-	return d.step(ctx, c, embeds, 0)
+	width := d.l.cfg.HiddenSize
+	length := len(embeds) / width
+	prefix = prefix[:min(len(prefix), max(0, length-1))] // the last position is always run: its logits are wanted
+	at := 0
+	if len(prefix) > 0 && slices.Equal(d.l.kept.prefix, prefix) {
+		if err := d.restore(c); err != nil {
+			return nil, 0, err
+		}
+		at, cached = len(prefix), len(prefix)
+	}
+	for at < length {
+		end := min(at+d.chunk, length)
+		if at < len(prefix) {
+			end = min(end, len(prefix))
+		}
+		if logits, err = d.step(ctx, c, embeds[at*width:end*width], at); err != nil {
+			return nil, cached, err
+		}
+		if at = end; at == len(prefix) {
+			if err := d.keep(c, prefix); err != nil {
+				return nil, cached, err
+			}
+		}
+	}
+	return logits, cached, nil
+}
+
+// keep copies the first positions of a cache for later answers; restore brings them into a new cache.
+func (d *decode) keep(c ort.Values, prefix []int32) error {
+	k := kept{prefix: slices.Clone(prefix), cache: map[string][]float32{}}
+	n, stride := len(prefix)*d.l.cfg.HeadDim, d.room*d.l.cfg.HeadDim
+	for name, t := range c {
+		data, err := t.Floats()
+		if err != nil {
+			return err
+		}
+		for h := range d.l.cfg.NumKeyValueHeads {
+			k.cache[name] = append(k.cache[name], data[h*stride:h*stride+n]...)
+		}
+	}
+	*d.l.kept = k
+	return nil
+}
+
+func (d *decode) restore(c ort.Values) error {
+	n, stride := len(d.l.kept.prefix)*d.l.cfg.HeadDim, d.room*d.l.cfg.HeadDim
+	for name, t := range c {
+		data, err := t.Floats()
+		if err != nil {
+			return err
+		}
+		for h := range d.l.cfg.NumKeyValueHeads {
+			copy(data[h*stride:h*stride+n], d.l.kept.cache[name][h*n:(h+1)*n])
+		}
+	}
+	d.total = len(d.l.kept.prefix)
+	return nil
 }
 
 // step feeds embeddings [S·D] at a position into one sequence; the cache is written in place.

@@ -209,7 +209,7 @@ func TestGoldenWholeModel(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				logits, err := d.prefill(t.Context(), embeds)
+				logits, _, err := d.prefill(t.Context(), embeds, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -257,7 +257,7 @@ func TestGoldenBeamsThatStop(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		logits, err := d.prefill(t.Context(), embeds)
+		logits, _, err := d.prefill(t.Context(), embeds, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -304,6 +304,64 @@ func TestGoldenAnswer(t *testing.T) {
 		}
 		if ans.Evidence == nil || len(ans.Evidence.Frames) != min(5, len(req.Frames)) || len(ans.Evidence.Regions) == 0 {
 			t.Errorf("%s: evidence %+v", c.Name, ans.Evidence)
+		}
+	}
+}
+
+// An answer is the same whether the keys and values of the system turn are computed or left from the last answer; only the
+// rest of the prompt is run then, and another prefix is not mistaken for it.
+func TestGoldenPrefixIsKept(t *testing.T) {
+	n := golden(t)
+	for _, c := range goldenCases(t) {
+		x, _ := testdata.Tensors(t, filepath.Join(testdata.Golden(t, "core"), "case_"+c.Name+".safetensors"))
+		req := request(t, n, c, x)
+		p, err := n.prompt(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		prefix, embeds := p.Prefix(), x["inputs_embeds"].Float32s()
+		chunk := prefillChunk
+		run := func(prefix []int32) ([]float32, int) {
+			d, err := n.newDecode(1, len(embeds)/n.cfg.HiddenSize+4)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.close()
+			d.chunk = chunk
+			logits, cached, err := d.prefill(t.Context(), embeds, prefix)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return logits, cached
+		}
+		n.kept = kept{}
+		fresh, cached := run(prefix)
+		if cached != 0 || len(prefix) == 0 {
+			t.Fatalf("%s: %d of %d tokens were there at first", c.Name, cached, len(prefix))
+		}
+		again, cached := run(prefix)
+		if cached != len(prefix) || !slices.Equal(again, fresh) {
+			t.Errorf("%s: %d of %d tokens left from the first run, same logits: %v", c.Name, cached, len(prefix), slices.Equal(again, fresh))
+		}
+		if _, cached := run(prefix[:len(prefix)-1]); cached != 0 {
+			t.Errorf("%s: %d tokens of another prefix were used", c.Name, cached)
+		}
+		chunk = 7 // a long prompt is run in pieces
+		pieces, _ := run(nil)
+		last := x["logits"].Float32s()
+		within(t, "logits of pieces", pieces, last[len(last)-len(pieces):], 1.5e-4)
+		n.kept = kept{}
+		req.Decoding.MaxNewTokens = 16
+		var text string
+		for i, want := range []int{0, len(prefix)} {
+			ans, err := n.Answer(t.Context(), req, nil)
+			if err != nil || ans.CachedTokens != want {
+				t.Errorf("%s: answer %d used %d kept tokens, expected %d (%v)", c.Name, i, ans.CachedTokens, want, err)
+			}
+			if i > 0 && ans.Text != text {
+				t.Errorf("%s: answer %q with kept tokens, %q without", c.Name, ans.Text, text)
+			}
+			text = ans.Text
 		}
 	}
 }

@@ -132,6 +132,7 @@ type Answer struct {
 	Text         string
 	Finish       Finish
 	PromptTokens int // length of the spliced sequence
+	CachedTokens int // of these, how many an earlier answer has left (the system turn) and were not run again
 	NewTokens    int
 	Timings      []Timing // in order of the stages
 	Evidence     *Evidence

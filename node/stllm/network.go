@@ -57,6 +57,7 @@ type Network struct {
 	env     *ort.Environment
 	opt     Options
 	answer  sync.Mutex // one answer at a time: the device is one
+	kept    kept       // of the last answer, for the next one
 	looking sync.Once  // builds the session that shows evidence
 	lookErr error
 	looker  *ort.Session

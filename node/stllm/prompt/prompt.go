@@ -113,6 +113,16 @@ func (b *Builder) Build(question string, times []float64, seconds float64) (Prom
 	return Prompt{IDs: ids, QFormer: q, Text: text}, nil
 }
 
+// Prefix are the tokens before the first placeholder: the same for every question.
+func (p Prompt) Prefix() []int32 {
+	for i, id := range p.IDs {
+		if id < 0 {
+			return p.IDs[:i]
+		}
+	}
+	return p.IDs
+}
+
 // SystemIDs is the system turn: the same for every question, so its keys and values can be kept.
 func (b *Builder) SystemIDs() []int32 {
 	ids := append([]int32{b.start}, b.tok.Encode("system\n"+b.opt.System)...)
