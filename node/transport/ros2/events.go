@@ -16,6 +16,7 @@ type events struct {
 	ch   chan transport.Event
 	mu   sync.Mutex
 	seen map[[2]string]*repeated
+	over bool // the node is closed
 }
 
 type repeated struct {
@@ -55,10 +56,20 @@ func (e *events) report(key [2]string, r *repeated) {
 	time.AfterFunc(eventInterval, func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
+		if e.over {
+			return
+		}
 		if r.count > 0 {
 			e.report(key, r)
 			return
 		}
 		delete(e.seen, key) // nothing for a second: the next one is told at once
 	})
+}
+
+// end stops the repetition of reports that nobody takes.
+func (e *events) end() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.over = true
 }

@@ -142,6 +142,9 @@ func decodeWidth(data []byte, width int) (p participantEntities, err error) {
 	return p, err
 }
 
+// maxParticipants bounds how many participants' nodes are remembered.
+const maxParticipants = 4096
+
 // graph is what is known of the domain: endpoints from discovery, nodes from ros_discovery_info.
 type graph struct {
 	mu           sync.Mutex
@@ -183,6 +186,9 @@ func (g *graph) entities(p participantEntities) {
 	if len(p.nodes) == 0 {
 		delete(g.nodes, p.gid)
 		return
+	}
+	if _, known := g.nodes[p.gid]; !known && len(g.nodes) >= maxParticipants {
+		return // no graph is that big: somebody makes identities up
 	}
 	g.nodes[p.gid] = p.nodes
 }

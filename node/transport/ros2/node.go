@@ -293,6 +293,7 @@ func (n *Node) Close() error {
 			list = append(list, c)
 		}
 		n.mu.Unlock()
+		n.events.end()
 		for _, c := range list {
 			c.end()
 		}

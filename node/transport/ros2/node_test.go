@@ -6,7 +6,9 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -368,5 +370,60 @@ func TestTwinAndGarbage(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), "another node of this name"); n != 1 {
 		t.Errorf("told %d times", n)
+	}
+}
+
+// resident is the memory of this process, KiB.
+func resident(t *testing.T) int {
+	t.Helper()
+	runtime.GC()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Skip("no /proc/self/status: not Linux")
+	}
+	for line := range strings.Lines(string(status)) {
+		if f := strings.Fields(line); f[0] == "VmRSS:" {
+			kib, err := strconv.Atoi(f[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return kib
+		}
+	}
+	t.Fatal("no VmRSS in /proc/self/status")
+	return 0
+}
+
+// A peer that comes and goes 200 times leaves nothing behind. Both live in this process, so the figure holds what Fast DDS
+// keeps of its own participants, too.
+func TestPeerRestarts(t *testing.T) {
+	if os.Getenv("STLLM_LONG") == "" {
+		t.Skip("takes a minute: set STLLM_LONG=1")
+	}
+	n := testNode(t, Config{})
+	p := speak(t, n, "chat", &msgs.String{}, transport.StaticQoS())
+	say(t, p, &msgs.String{Data: "hello"})
+	restart := func() {
+		peer := testNode(t, Config{Name: "peer"})
+		_, got := hear(t, peer, "chat", &msgs.String{}, transport.StaticQoS())
+		next(t, "message", got)
+		peer.Close()
+	}
+	for range 50 {
+		restart()
+	}
+	before := resident(t)
+	for range 200 {
+		restart()
+	}
+	eventually(t, "the peers are forgotten", func() bool {
+		n.graph.mu.Lock()
+		defer n.graph.mu.Unlock()
+		return len(n.graph.nodes) <= 1 && len(n.graph.endpoints) <= 4 && p.Stats().Peers == 0
+	})
+	after := resident(t)
+	t.Logf("resident %d KiB after 50 restarts, %d KiB after 250", before, after)
+	if after > before+before/4+(8<<10) {
+		t.Errorf("resident memory grew from %d to %d KiB over 200 restarts", before, after)
 	}
 }
