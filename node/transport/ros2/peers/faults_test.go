@@ -1,0 +1,285 @@
+package peers_test
+
+import (
+	"context"
+	"encoding/binary"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stllm/stllm/msgs"
+	"github.com/stllm/stllm/node/transport"
+	"github.com/stllm/stllm/node/transport/ros2"
+	"github.com/stllm/stllm/node/transport/ros2/dds"
+	"github.com/stllm/stllm/node/transport/ros2/peers"
+)
+
+// listens tells whether a node still hears a peer that comes now.
+func listens(t *testing.T, n *ros2.Node, p *peers.Peer) {
+	t.Helper()
+	chat, s := subscribe(t, n, "/alive", &msgs.String{}, transport.DefaultQoS())
+	defer s.Close()
+	w := p.Writer(peers.Message(t, "/alive", &msgs.String{}, dds.QoS{Reliable: true, TransientLocal: true, Depth: 1}))
+	w.Matched(1)
+	for {
+		w.Send(&msgs.String{Data: "alive?"})
+		select {
+		case <-chat:
+			w.Close()
+			return
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func TestUnreadable(t *testing.T) {
+	p := peers.FastDDS(t, peers.Domain())
+	n := node(t, ros2.Config{Name: "eyes"})
+	chat, s := subscribe(t, n, "/chat", &msgs.String{}, transport.DefaultQoS())
+	if _, err := n.Serve("/trigger", transport.Service{Type: "std_srvs/Trigger", Request: func() msgs.Message { return &msgs.TriggerRequest{} },
+		Handle: func(context.Context, msgs.Message) (msgs.Message, error) {
+			return &msgs.TriggerResponse{Success: true}, nil
+		}}); err != nil {
+		t.Fatal(err)
+	}
+	w := p.Writer(peers.Message(t, "/chat", &msgs.String{}, dds.QoS{Reliable: true, Depth: 100}))
+	w.Matched(1)
+	bad := [][]byte{
+		{0, 1, 0, 0, 255, 255, 255, 127, 'a', 'b', 'c', 0}, // longer than the payload
+		{0, 1, 0, 0, 3, 0, 0, 0, 'a', 'b', 'c', 0},         // no NUL where it ends
+		{0, 1, 0, 0, 4, 0},                                                             // cut off
+		{0, 0, 0, 0, 4, 0, 0, 0, 'a', 'b', 'c', 0},                                     // little-endian that says big
+		{0, 3, 0, 0, 4, 0, 0, 0, 'a', 'b', 'c', 0},                                     // PL_CDR
+		{0, 7, 0, 0, 4, 0, 0, 0, 'a', 'b', 'c', 0}, {9, 9, 9, 9}, {0, 1}, {0, 1, 0, 0}, // XCDR2, unknown, no header, nothing after it
+	}
+	for _, b := range bad {
+		w.Write(b)
+	}
+	w.Send(&msgs.String{Data: "good"})
+	if m := receive(t, "the good one", chat); m.Msg.(*msgs.String).Data != "good" {
+		t.Errorf("%+v", m)
+	}
+	if st := s.Stats(); st.Errors != uint64(len(bad)) || st.Messages != uint64(len(bad)+1) {
+		t.Errorf("%+v, expected %d errors", st, len(bad))
+	}
+	count := uint64(0)
+	for count < uint64(len(bad)) {
+		e := receive(t, "an event", n.Events())
+		if e.Kind != transport.EventDecode || e.Topic != "/chat" {
+			t.Fatalf("%+v", e)
+		}
+		count += e.Count
+	}
+	// A client whose requests cannot be read does not hinder others.
+	c := p.Client("/trigger", "std_srvs/Trigger", "srv")
+	c.Raw([]byte{0, 7, 0, 0, 1})
+	c.Raw([]byte{0})
+	var res msgs.TriggerResponse
+	c.Call(&msgs.TriggerRequest{}, &res)
+	if !res.Success {
+		t.Errorf("%+v", res)
+	}
+}
+
+// A peer that is killed amid a big message is forgotten when its lease is over; others are not held up.
+func TestKilledPeer(t *testing.T) {
+	n := node(t, ros2.Config{Name: "eyes"})
+	sub, s := subscribe(t, n, "/image", &msgs.Image{}, transport.QoS{Reliability: transport.Reliable, Durability: transport.Volatile, Depth: 2})
+	out := advertise(t, n, "/out", &msgs.Image{}, transport.QoS{Reliability: transport.Reliable, Durability: transport.Volatile, Depth: 2})
+	image := image(1)
+	p := peers.FastDDS(t, peers.Domain())
+	w := p.Writer(peers.Message(t, "/image", image, dds.QoS{Reliable: true, Depth: 2}))
+	p.Reader(peers.Message(t, "/out", image, dds.QoS{Reliable: true, Depth: 2}))
+	w.Matched(1)
+	w.Send(image)
+	receive(t, "an image", sub)
+	eventually(t, "the reader has matched", func() bool { return out.Stats().Peers == 1 })
+	for range 4 { // half of it is on its way when the peer dies
+		w.Send(image)
+		if err := out.Publish(image); err != nil {
+			t.Logf("publish: %v", err)
+		}
+	}
+	p.Kill()
+	other := peers.FastDDS(t, peers.Domain())
+	listens(t, n, other)
+	eventually(t, "the dead peer is forgotten", func() bool { return s.Stats().Peers == 0 && out.Stats().Peers == 0 })
+	if err := out.Publish(image); err != nil {
+		t.Errorf("publish after the peer is gone: %v", err)
+	}
+}
+
+// A peer that stops reading does not hold up others, and catches up when it goes on.
+func TestStoppedPeer(t *testing.T) {
+	n := node(t, ros2.Config{Name: "eyes"})
+	pub := advertise(t, n, "/answer", &msgs.String{}, transport.DefaultQoS())
+	stopped, other := peers.FastDDS(t, peers.Domain()), peers.FastDDS(t, peers.Domain())
+	qos := dds.QoS{Reliable: true, Depth: 1000}
+	a, b := stopped.Reader(peers.Message(t, "/answer", &msgs.String{}, qos)), other.Reader(peers.Message(t, "/answer", &msgs.String{}, qos))
+	eventually(t, "both have matched", func() bool { return pub.Stats().Peers == 2 })
+	stopped.Stop()
+	const messages = 60 // more than the depth: what the stopped one has not taken is given up
+	for i := range messages {
+		if err := pub.Publish(&msgs.String{Data: strconv.Itoa(i)}); err != nil {
+			t.Errorf("message %d: %v", i, err)
+		}
+		var m msgs.String
+		b.Into(&m)
+		if m.Data != strconv.Itoa(i) {
+			t.Fatalf("the other peer got %q, expected %d", m.Data, i)
+		}
+	}
+	stopped.Continue()
+	for {
+		var m msgs.String
+		if a.Into(&m); m.Data == strconv.Itoa(messages-1) {
+			break
+		}
+	}
+}
+
+// A publisher that comes back with another quality is reported; when it comes back as before its messages are heard again.
+func TestPublisherRestartsWithOtherQoS(t *testing.T) {
+	p := peers.FastDDS(t, peers.Domain())
+	n := node(t, ros2.Config{Name: "eyes"})
+	sub, _ := subscribe(t, n, "/map", &msgs.String{}, transport.StaticQoS())
+	good := wire(transport.StaticQoS())
+	w := p.Writer(peers.Message(t, "/map", &msgs.String{}, good))
+	w.Send(&msgs.String{Data: "one"})
+	receive(t, "the first", sub)
+	w.Close()
+	w = p.Writer(peers.Message(t, "/map", &msgs.String{}, dds.QoS{Reliable: true, Depth: 1}))
+	if policy := dds.PolicyName(w.Incompatible()); policy != "durability" {
+		t.Errorf("policy %s", policy)
+	}
+	for {
+		if e := receive(t, "an event", n.Events()); e.Kind == transport.EventIncompatibleQoS {
+			contains(t, e.Message, "reliable volatile", "reliable transient_local", "durability")
+			break
+		}
+	}
+	w.Close()
+	w = p.Writer(peers.Message(t, "/map", &msgs.String{}, good))
+	w.Send(&msgs.String{Data: "three"})
+	if m := receive(t, "the third", sub).Msg.(*msgs.String); m.Data != "three" {
+		t.Errorf("%q", m.Data)
+	}
+}
+
+// udpPorts are this domain's ports that are open on this machine.
+func udpPorts(t *testing.T) (ports []int) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/net/udp")
+	if err != nil {
+		t.Skip("no /proc/net/udp to find our ports with")
+	}
+	base := 7400 + 250*peers.Domain()
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if len(f) < 2 {
+			continue
+		}
+		_, hex, _ := strings.Cut(f[1], ":")
+		if port, err := strconv.ParseUint(hex, 16, 16); err == nil && int(port) >= base && int(port) < base+250 {
+			ports = append(ports, int(port))
+		}
+	}
+	return ports
+}
+
+// Datagrams of noise, and of RTPS with a peer's name and noise after it, at every port.
+func TestGarbage(t *testing.T) {
+	p := peers.FastDDS(t, peers.Domain())
+	n := node(t, ros2.Config{Name: "eyes"})
+	listens(t, n, p)
+	ports := udpPorts(t)
+	if len(ports) == 0 {
+		t.Fatal("no port of ours is open")
+	}
+	r := rand.New(rand.NewPCG(3, 4))
+	guid := p.GUID()
+	for _, port := range ports {
+		c, err := net.Dial("udp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 400 {
+			b := make([]byte, r.IntN(1400))
+			for i := range b {
+				b[i] = byte(r.Uint32())
+			}
+			if i%2 == 0 && len(b) > 40 {
+				copy(b, "RTPS\x02\x02\x01\x0f")
+				copy(b[8:], guid[:12])
+				// Submessages with their true kinds and lengths: DATA, HEARTBEAT, ACKNACK, GAP, DATA_FRAG, INFO_TS.
+				kinds := []byte{0x15, 0x07, 0x06, 0x08, 0x16, 0x09, 0x13, 0x12}
+				b[20], b[21] = kinds[r.IntN(len(kinds))], byte(1+r.IntN(2)*4)
+				binary.LittleEndian.PutUint16(b[22:], uint16(r.IntN(2*len(b))))
+			}
+			_, _ = c.Write(b) // refused by a port that was closed meanwhile
+		}
+		c.Close()
+	}
+	listens(t, n, peers.FastDDS(t, peers.Domain()))
+}
+
+// resident is this process's memory in bytes.
+func resident(t *testing.T) int64 {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Skip("no /proc/self/statm")
+	}
+	pages, err := strconv.ParseInt(strings.Fields(string(text))[1], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pages * int64(os.Getpagesize())
+}
+
+// Peers come and go, every second one without a word: memory stays where it was.
+func TestRestartsKeepMemory(t *testing.T) {
+	if os.Getenv("STLLM_LONG") == "" {
+		t.Skip("minutes; set STLLM_LONG=1")
+	}
+	n := node(t, ros2.Config{Name: "eyes"})
+	sub, _ := subscribe(t, n, "/chat", &msgs.PointCloud2{}, transport.DefaultQoS())
+	out := advertise(t, n, "/map", &msgs.PointCloud2{}, transport.StaticQoS())
+	if _, err := n.Serve("/trigger", transport.Service{Type: "std_srvs/Trigger", Request: func() msgs.Message { return &msgs.TriggerRequest{} },
+		Handle: func(context.Context, msgs.Message) (msgs.Message, error) { return &msgs.TriggerResponse{}, nil }}); err != nil {
+		t.Fatal(err)
+	}
+	small := &msgs.PointCloud2{Data: noise(200_000, 1)}
+	if err := out.Publish(small); err != nil {
+		t.Fatal(err)
+	}
+	const warm, restarts = 60, 200
+	var before int64
+	for i := range restarts {
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
+			p := peers.FastDDS(t, peers.Domain())
+			w := p.Writer(peers.Message(t, "/chat", small, dds.QoS{Reliable: true, Depth: 10}))
+			p.Reader(peers.Message(t, "/map", small, wire(transport.StaticQoS()))).Next()
+			w.Matched(1)
+			w.Send(small)
+			receive(t, "a cloud", sub)
+			p.Client("/trigger", "std_srvs/Trigger", "srv").Call(&msgs.TriggerRequest{}, &msgs.TriggerResponse{})
+			if i%2 == 0 {
+				p.Kill()
+			}
+		})
+		if i == warm {
+			before = resident(t)
+		}
+	}
+	eventually(t, "all are forgotten", func() bool { return out.Stats().Peers == 0 })
+	after := resident(t)
+	t.Logf("resident memory %d KB after %d restarts, %d KB after %d", before>>10, warm, after>>10, restarts)
+	if grown := after - before; grown > 12<<20 {
+		t.Errorf("resident memory grew by %d KB in %d restarts", grown>>10, restarts-warm)
+	}
+}

@@ -1,0 +1,137 @@
+package peers
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+)
+
+//go:embed programs/peer.cpp
+var fastSource []byte
+
+//go:embed programs/peer.py
+var cycloneSource []byte
+
+// cache is where built peers are kept: STLLM_PEERS, else in the user's cache folder. `make peers` fills it.
+func cache() (string, error) {
+	if dir := os.Getenv("STLLM_PEERS"); dir != "" {
+		return dir, nil
+	}
+	dir, err := os.UserCacheDir()
+	return filepath.Join(dir, "stllm", "peers"), err
+}
+
+// fastBuild compiles peer.cpp once for every version of it.
+var fastBuild = sync.OnceValues(func() (string, error) {
+	dir, err := cache()
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(fastSource)
+	path := filepath.Join(dir, "fastdds-"+hex.EncodeToString(sum[:6]))
+	if executable(path) {
+		return path, nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	work, err := os.MkdirTemp(dir, "build")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(work)
+	source, built := filepath.Join(work, "peer.cpp"), filepath.Join(work, "peer")
+	if err := os.WriteFile(source, fastSource, 0o644); err != nil {
+		return "", err
+	}
+	if out, err := exec.Command("g++", "-std=c++17", "-w", "-O1", source, "-o", built, "-lfastrtps", "-lfastcdr").CombinedOutput(); err != nil {
+		return "", &buildError{err, string(out)}
+	}
+	return path, os.Rename(built, path) // whole or not at all, whoever else builds it
+})
+
+type buildError struct {
+	err  error
+	said string
+}
+
+func (e *buildError) Error() string { return e.err.Error() + ": " + e.said }
+
+// FastDDS starts the peer on Fast DDS.
+func FastDDS(t testing.TB, domain int) *Peer {
+	t.Helper()
+	if _, err := os.Stat("/usr/include/fastdds/dds/domain/DomainParticipant.hpp"); err != nil {
+		t.Skip("no Fast DDS to build the foreign peer with: apt-get install g++ libfastrtps-dev libfastcdr-dev")
+	}
+	path, err := fastBuild()
+	if err != nil {
+		t.Skipf("the Fast DDS peer cannot be built: %v", err)
+	}
+	return start(t, "the Fast DDS peer", exec.Command(path, strconv.Itoa(domain)))
+}
+
+// CyclonePython finds a Python with CycloneDDS: STLLM_CYCLONE_PYTHON, that of `make peers`, or python3.
+func CyclonePython(t testing.TB) string {
+	t.Helper()
+	tried := []string{os.Getenv("STLLM_CYCLONE_PYTHON")}
+	if dir, err := cache(); err == nil {
+		tried = append(tried, filepath.Join(dir, "python", "bin", "python"))
+	}
+	var last string
+	for _, python := range append(tried, "python3") {
+		if python == "" {
+			continue
+		}
+		out, err := exec.Command(python, "-c", "import cyclonedds.domain").CombinedOutput()
+		if err == nil {
+			return python
+		}
+		last = strings.TrimSpace(err.Error() + " " + string(out))
+	}
+	t.Skipf("no Python with CycloneDDS (`make peers`, or set STLLM_CYCLONE_PYTHON to that of a virtual environment with `pip install cyclonedds==11.0.1`): %s", last)
+	return ""
+}
+
+// CycloneEnvironment keeps CycloneDDS on loopback, where it finds others by unicast.
+func CycloneEnvironment() []string {
+	return append(os.Environ(), `CYCLONEDDS_URI=<CycloneDDS><Domain><General><Interfaces><NetworkInterface name="lo" multicast="false"/></Interfaces></General>`+
+		`<Discovery><ParticipantIndex>auto</ParticipantIndex><Peers><Peer address="127.0.0.1"/></Peers></Discovery></Domain></CycloneDDS>`)
+}
+
+// Cyclone starts the peer on CycloneDDS.
+func Cyclone(t testing.TB, domain int) *Peer {
+	t.Helper()
+	python := CyclonePython(t)
+	path := filepath.Join(t.TempDir(), "peer.py")
+	if err := os.WriteFile(path, cycloneSource, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(python, path, strconv.Itoa(domain))
+	cmd.Env = CycloneEnvironment()
+	p := start(t, "the CycloneDDS peer", cmd)
+	p.header = true
+	return p
+}
+
+// Rust finds the peer on ros2-client and RustDDS: STLLM_RUST_PEER, or that of `make peers`.
+func Rust(t testing.TB) string {
+	t.Helper()
+	path := os.Getenv("STLLM_RUST_PEER")
+	if dir, err := cache(); err == nil && path == "" {
+		path = filepath.Join(dir, "ros2peer")
+	}
+	if !executable(path) {
+		t.Skipf("no Rust peer at %q: `make peers` builds it where the peers' sources are, or set STLLM_RUST_PEER", path)
+	}
+	return path
+}
+
+// Domain is one for this test process, below those whose ports are outside Linux's ephemeral range.
+func Domain() int { return 1 + os.Getpid()%90 }

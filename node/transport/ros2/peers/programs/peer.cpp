@@ -1,0 +1,221 @@
+// A program on Fast DDS that does what it is told on standard input, one command a line, and says what happened on standard
+// output: a foreign peer for the tests of ../, as a node of rmw_fastrtps_cpp is one. Payloads are hex of whole CDR.
+//   writer|reader ID TOPIC TYPE rel|be tl|vol DEPTH USERHEX|-     write ID HEX     request WRITER READER HEX     close ID     type …
+// It says: guid ID HEX, matched ID N, wrote ID SEQUENCE, sample ID WRITER SEQUENCE RELATED RSEQUENCE HEX, incompatible ID POLICY,
+// participant GUID VENDOR here|gone USERHEX, endpoint GUID writer|reader here|gone TOPIC TYPE rel|be tl|vol USERHEX.
+#include <atomic>
+#include <cstdio>
+#include <cstring>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include <fastdds/dds/domain/DomainParticipant.hpp>
+#include <fastdds/dds/domain/DomainParticipantFactory.hpp>
+#include <fastdds/dds/domain/DomainParticipantListener.hpp>
+#include <fastdds/dds/publisher/DataWriter.hpp>
+#include <fastdds/dds/publisher/DataWriterListener.hpp>
+#include <fastdds/dds/publisher/Publisher.hpp>
+#include <fastdds/dds/subscriber/DataReader.hpp>
+#include <fastdds/dds/subscriber/DataReaderListener.hpp>
+#include <fastdds/dds/subscriber/SampleInfo.hpp>
+#include <fastdds/dds/subscriber/Subscriber.hpp>
+#include <fastdds/dds/topic/Topic.hpp>
+#include <fastdds/dds/topic/TypeSupport.hpp>
+#include <fastdds/rtps/common/WriteParams.h>
+#include <fastdds/rtps/transport/UDPv4TransportDescriptor.h>
+
+using namespace eprosima::fastdds::dds;
+using namespace eprosima::fastrtps::rtps;
+typedef std::vector<unsigned char> Bytes;
+
+static std::mutex out;
+static void say(const std::string &s) {
+	std::lock_guard<std::mutex> lock(out);
+	fwrite(s.data(), 1, s.size(), stdout);
+	fputc('\n', stdout);
+	fflush(stdout);
+}
+
+template <class It> static std::string hex(It begin, It end) {
+	static const char digits[] = "0123456789abcdef";
+	std::string s;
+	s.reserve(2 * (end - begin));
+	for (; begin != end; ++begin) {
+		s += digits[static_cast<unsigned char>(*begin) >> 4];
+		s += digits[static_cast<unsigned char>(*begin) & 15];
+	}
+	return s.empty() ? "-" : s;
+}
+static Bytes bytes(const std::string &s) {
+	auto digit = [](char c) { return c <= '9' ? c - '0' : c - 'a' + 10; };
+	Bytes b;
+	if (s == "-") return b;
+	b.reserve(s.size() / 2);
+	for (size_t i = 0; i + 1 < s.size(); i += 2) b.push_back(static_cast<unsigned char>(digit(s[i]) << 4 | digit(s[i + 1])));
+	return b;
+}
+static std::string name(const GUID_t &g) {
+	unsigned char b[16];
+	memcpy(b, g.guidPrefix.value, 12);
+	memcpy(b + 12, g.entityId.value, 4);
+	return hex(b, b + 16);
+}
+
+struct Raw : TopicDataType {
+	explicit Raw(const std::string &n) {
+		setName(n.c_str());
+		m_typeSize = 1024;
+		m_isGetKeyDefined = false;
+		auto_fill_type_object(false);
+		auto_fill_type_information(false);
+	}
+	bool serialize(void *d, SerializedPayload_t *p) override {
+		auto b = static_cast<Bytes *>(d);
+		if (p->max_size < b->size()) return false;
+		memcpy(p->data, b->data(), b->size());
+		p->length = static_cast<uint32_t>(b->size());
+		p->encapsulation = CDR_LE;
+		return true;
+	}
+	bool deserialize(SerializedPayload_t *p, void *d) override {
+		static_cast<Bytes *>(d)->assign(p->data, p->data + p->length);
+		return true;
+	}
+	std::function<uint32_t()> getSerializedSizeProvider(void *d) override {
+		return [d] { return static_cast<uint32_t>(static_cast<Bytes *>(d)->size()); };
+	}
+	void *createData() override { return new Bytes; }
+	void deleteData(void *d) override { delete static_cast<Bytes *>(d); }
+	bool getKey(void *, InstanceHandle_t *, bool) override { return false; }
+};
+
+struct Graph : DomainParticipantListener {
+	void on_participant_discovery(DomainParticipant *, ParticipantDiscoveryInfo &&i) override {
+		bool gone = i.status == ParticipantDiscoveryInfo::REMOVED_PARTICIPANT || i.status == ParticipantDiscoveryInfo::DROPPED_PARTICIPANT;
+		char vendor[16];
+		snprintf(vendor, sizeof vendor, "%d.%d", i.info.m_VendorId[0], i.info.m_VendorId[1]);
+		auto &u = i.info.m_userData.data_vec();
+		say("participant " + name(i.info.m_guid) + " " + vendor + (gone ? " gone " : " here ") + hex(u.begin(), u.end()));
+	}
+	template <class I> void endpoint(const char *kind, bool gone, const I &i) {
+		auto u = i.m_qos.m_userData.data_vec();
+		say("endpoint " + name(i.guid()) + " " + kind + (gone ? " gone " : " here ") + i.topicName().to_string() + " " + i.typeName().to_string() +
+		    (i.m_qos.m_reliability.kind == RELIABLE_RELIABILITY_QOS ? " rel" : " be") +
+		    (i.m_qos.m_durability.kind >= TRANSIENT_LOCAL_DURABILITY_QOS ? " tl " : " vol ") + hex(u.begin(), u.end()));
+	}
+	void on_publisher_discovery(DomainParticipant *, WriterDiscoveryInfo &&i) override { endpoint("writer", i.status == WriterDiscoveryInfo::REMOVED_WRITER, i.info); }
+	void on_subscriber_discovery(DomainParticipant *, ReaderDiscoveryInfo &&i) override { endpoint("reader", i.status == ReaderDiscoveryInfo::REMOVED_READER, i.info); }
+};
+
+struct Writer : DataWriterListener {
+	std::string id;
+	DataWriter *w = nullptr;
+	void on_publication_matched(DataWriter *, const PublicationMatchedStatus &s) override { say("matched " + id + " " + std::to_string(s.current_count)); }
+	void on_offered_incompatible_qos(DataWriter *, const OfferedIncompatibleQosStatus &s) override { say("incompatible " + id + " " + std::to_string(s.last_policy_id)); }
+};
+struct Reader : DataReaderListener {
+	std::string id;
+	DataReader *r = nullptr;
+	void on_subscription_matched(DataReader *, const SubscriptionMatchedStatus &s) override { say("matched " + id + " " + std::to_string(s.current_count)); }
+	void on_requested_incompatible_qos(DataReader *, const RequestedIncompatibleQosStatus &s) override { say("incompatible " + id + " " + std::to_string(s.last_policy_id)); }
+	void on_data_available(DataReader *reader) override {
+		Bytes b;
+		SampleInfo i;
+		while (reader->take_next_sample(&b, &i) == ReturnCode_t::RETCODE_OK)
+			if (i.valid_data)
+				say("sample " + id + " " + name(i.sample_identity.writer_guid()) + " " + std::to_string(i.sample_identity.sequence_number().to64long()) + " " +
+				    name(i.related_sample_identity.writer_guid()) + " " + std::to_string(static_cast<int64_t>(i.related_sample_identity.sequence_number().to64long())) + " " + hex(b.begin(), b.end()));
+	}
+};
+
+template <class Q> static void apply(Q &q, const std::string &rel, const std::string &durable, int depth, const std::string &user) {
+	q.reliability().kind = rel == "rel" ? RELIABLE_RELIABILITY_QOS : BEST_EFFORT_RELIABILITY_QOS;
+	q.durability().kind = durable == "tl" ? TRANSIENT_LOCAL_DURABILITY_QOS : VOLATILE_DURABILITY_QOS;
+	q.history().depth = depth;
+	q.endpoint().history_memory_policy = PREALLOCATED_WITH_REALLOC_MEMORY_MODE;
+	q.data_sharing().off();
+	q.user_data().data_vec(bytes(user));
+}
+
+int main(int argc, char **argv) {
+	std::ios::sync_with_stdio(false);
+	const uint32_t domain = argc > 1 ? static_cast<uint32_t>(atoi(argv[1])) : 0;
+	DomainParticipantQos q = PARTICIPANT_QOS_DEFAULT;
+	const std::string user = "enclave=/;";
+	q.user_data().data_vec(std::vector<octet>(user.begin(), user.end()));
+	q.transport().use_builtin_transports = false;
+	auto udp = std::make_shared<eprosima::fastdds::rtps::UDPv4TransportDescriptor>();
+	udp->interfaceWhiteList.push_back("127.0.0.1");
+	udp->sendBufferSize = udp->receiveBufferSize = 8 << 20;
+	q.transport().user_transports.push_back(udp);
+	for (uint32_t i = 0; i < 10; i++) {
+		Locator_t l;
+		l.kind = LOCATOR_KIND_UDPv4;
+		IPLocator::setIPv4(l, 127, 0, 0, 1);
+		l.port = 7410 + 250 * domain + 2 * i;
+		q.wire_protocol().builtin.initialPeersList.push_back(l);
+	}
+	Graph graph;
+	auto *p = DomainParticipantFactory::get_instance()->create_participant(domain, q, &graph, StatusMask::none());
+	if (!p) return say("error no participant"), 1;
+	auto *pub = p->create_publisher(PUBLISHER_QOS_DEFAULT);
+	auto *sub = p->create_subscriber(SUBSCRIBER_QOS_DEFAULT);
+	std::map<std::string, std::unique_ptr<Writer>> writers;
+	std::map<std::string, std::unique_ptr<Reader>> readers;
+	auto topic = [&](const std::string &t, const std::string &type) {
+		if (auto *old = dynamic_cast<Topic *>(p->lookup_topicdescription(t))) return old;
+		TypeSupport(new Raw(type)).register_type(p);
+		return p->create_topic(t, type, TOPIC_QOS_DEFAULT);
+	};
+	say("guid participant " + name(p->guid()));
+	for (std::string line; std::getline(std::cin, line);) {
+		std::istringstream in(line);
+		std::string verb, id, t, type, rel, durable, data;
+		int depth;
+		in >> verb >> id;
+		if (verb == "writer" && in >> t >> type >> rel >> durable >> depth >> data) {
+			auto w = std::make_unique<Writer>();
+			w->id = id;
+			auto wq = DATAWRITER_QOS_DEFAULT;
+			apply(wq, rel, durable, depth, data);
+			wq.publish_mode().kind = ASYNCHRONOUS_PUBLISH_MODE;
+			w->w = pub->create_datawriter(topic(t, type), wq, w.get());
+			if (!w->w) return say("error no writer"), 1;
+			say("guid " + id + " " + name(w->w->guid()));
+			writers[id] = std::move(w);
+		} else if (verb == "reader" && in >> t >> type >> rel >> durable >> depth >> data) {
+			auto r = std::make_unique<Reader>();
+			r->id = id;
+			auto rq = DATAREADER_QOS_DEFAULT;
+			apply(rq, rel, durable, depth, data);
+			r->r = sub->create_datareader(topic(t, type), rq, r.get());
+			if (!r->r) return say("error no reader"), 1;
+			say("guid " + id + " " + name(r->r->guid()));
+			readers[id] = std::move(r);
+		} else if (verb == "write" && in >> data) {
+			Bytes b = bytes(data);
+			WriteParams params;
+			if (!writers.at(id)->w->write(&b, params)) say("error not written on " + id);
+			say("wrote " + id + " " + std::to_string(params.sample_identity().sequence_number().to64long()));
+		} else if (verb == "request" && in >> t >> data) {  // the way of rmw_fastrtps: the identity names the reader of responses
+			Bytes b = bytes(data);
+			WriteParams params;
+			params.related_sample_identity().writer_guid() = readers.at(t)->r->guid();
+			if (!writers.at(id)->w->write(&b, params)) say("error not written on " + id);
+			say("wrote " + id + " " + std::to_string(params.sample_identity().sequence_number().to64long()));
+		} else if (verb == "close") {
+			if (writers.count(id)) pub->delete_datawriter(writers[id]->w), writers.erase(id);
+			if (readers.count(id)) sub->delete_datareader(readers[id]->r), readers.erase(id);
+		} else if (verb != "type") {
+			say("error what is " + line.substr(0, 80));
+		}
+	}
+	p->delete_contained_entities();
+	DomainParticipantFactory::get_instance()->delete_participant(p);
+	return 0;
+}
