@@ -22,6 +22,7 @@ type Model struct {
 	model    stllm.Model
 	decoding stllm.Decoding
 	evidence bool
+	video    bool // from video and text alone
 	frames   *cache[*imaging.RGB, stllm.FrameFeatures]
 	maps     *cache[*scene.Cloud, stllm.MapFeatures]
 	grey     *imaging.RGB
@@ -32,6 +33,13 @@ type Model struct {
 func NewModel(m stllm.Model, d stllm.Decoding, evidence bool) *Model {
 	return &Model{model: m, decoding: d, evidence: evidence, frames: newCache[*imaging.RGB, stllm.FrameFeatures](keptFrames),
 		maps: newCache[*scene.Cloud, stllm.MapFeatures](keptMaps), grey: greyPicture(), flat: flatMap()}
+}
+
+// NewVideoModel makes an answerer of the same graph without map and aligner, as LLaVA prompts: pictures and text alone.
+func NewVideoModel(m stllm.Model, d stllm.Decoding) *Model {
+	out := NewModel(m, d, false)
+	out.video = true
+	return out
 }
 
 // ID names the weights.
@@ -63,9 +71,10 @@ func (m *Model) Answer(ctx context.Context, q Query) (Reply, error) {
 	req := stllm.Request{Question: q.Question, Task: q.Task, Seconds: q.Clip.Seconds, Decoding: m.decoding, Evidence: m.evidence && q.Run == None,
 		Choices: q.Choices, Plan: q.Task == stllm.TaskPlanning && len(q.Choices) == 0}
 	cloud := q.Clip.Map
-	if cloud == nil {
+	if cloud == nil || m.video {
 		cloud, req.Ablate.NoPoints = m.flat, true
 	}
+	req.Ablate.NoAligner = m.video
 	var err error
 	if req.Map, err = m.maps.get(cloud, func() (stllm.MapFeatures, error) { return m.model.EncodeMap(ctx, cloud) }); err != nil {
 		return Reply{}, fmt.Errorf("encode the map of item %s: %w", q.ID, err)

@@ -297,6 +297,16 @@ func TestModel(t *testing.T) {
 	}
 }
 
+// The model without its aligner never sees a map.
+func TestVideoModel(t *testing.T) {
+	f := &fake{recorder: recorder{5}}
+	items := directions(1)
+	run(t, Options{Source: List{"made", items}, Answerer: NewVideoModel(f, stllm.Decoding{})})
+	if len(f.requests) != 1 || f.requests[0].Ablate != (stllm.Ablation{NoPoints: true, NoAligner: true}) || f.requests[0].Map.(recordedMap).Len() != flatMap().Len() {
+		t.Errorf("%+v", f.requests)
+	}
+}
+
 // The real kitchen's bag with hand-written questions goes through, where its data is. The right answers say what the boxes,
 // annotated by hand, and the camera's poses come to, and are read as their labels.
 func TestKitchenA(t *testing.T) {

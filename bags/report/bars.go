@@ -62,6 +62,8 @@ func colour(r eval.Ablation) string {
 		return "#e69f00"
 	case eval.NoVideo:
 		return "#56b4e9"
+	case eval.Shuffled:
+		return "#f0e442"
 	}
 	return "#cc79a7"
 }

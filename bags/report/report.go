@@ -142,6 +142,9 @@ type labelRow struct {
 	Run      eval.Ablation
 	Whole    bool
 	First    bool
+	Guess    string // not a run but a guesser, which it describes
+	Abstains cell   // of items whose right answer is that the thing is not there, those that say so
+	Falsely  cell   // of the others
 	Overall  cell
 	Groups   []cell
 	Tasks    []cell
@@ -213,16 +216,9 @@ func (v *view) add(i int, e Evaluation, res *eval.Result) {
 			continue
 		}
 		row := labelRow{Name: e.Name, Run: run, Whole: run == eval.None, First: first, Labelled: r.Labelled, NoLabel: r.NoLabel, Failed: len(r.Failed)}
-		if in := r.Intervals.LabelAccuracy; in != nil {
-			row.Overall = cell{true, *in}
-		}
-		for _, g := range v.Groups {
-			in, ok := r.Intervals.Groups[g]
-			row.Groups = append(row.Groups, cell{ok, in})
-		}
-		for _, t := range v.Tasks {
-			in, ok := r.Intervals.Tasks[t]
-			row.Tasks = append(row.Tasks, cell{ok, in})
+		v.shares(&row, r.Intervals)
+		if ab := r.Abstention; ab != nil {
+			row.Abstains, row.Falsely = cell{true, ab.Accuracy}, cell{ab.False.N > 0, ab.False}
 		}
 		v.Labels = append(v.Labels, row)
 		v.text(e.Name, run, r, first)
@@ -238,9 +234,31 @@ func (v *view) add(i int, e Evaluation, res *eval.Result) {
 		}
 		first = false
 	}
+	for _, g := range []struct{ key, name string }{{eval.Words, "guess by the question's words"}, {eval.Majority, "guess the most frequent"}} {
+		if acc := res.Scores.Guessers[g.key]; acc != nil {
+			row := labelRow{Name: e.Name, Guess: g.name}
+			v.shares(&row, acc.Intervals)
+			v.Labels = append(v.Labels, row)
+		}
+	}
 	v.Sets = append(v.Sets, s)
 	for _, j := range e.Judges {
 		v.Judged = append(v.Judged, judgedBy(e, j, res))
+	}
+}
+
+// shares fills a row of the table of labels.
+func (v *view) shares(row *labelRow, in eval.Intervals) {
+	if in.LabelAccuracy != nil {
+		row.Overall = cell{true, *in.LabelAccuracy}
+	}
+	for _, g := range v.Groups {
+		c, ok := in.Groups[g]
+		row.Groups = append(row.Groups, cell{ok, c})
+	}
+	for _, t := range v.Tasks {
+		c, ok := in.Tasks[t]
+		row.Tasks = append(row.Tasks, cell{ok, c})
 	}
 }
 

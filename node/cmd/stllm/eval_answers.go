@@ -94,6 +94,9 @@ func (a *app) answerer(ctx context.Context, e *evalFlags, p *params.Parameters) 
 		d := stllm.Decoding{MaxNewTokens: int(p.MaxNewTokens), DoSample: p.DoSample, NumBeams: int(p.NumBeams), Temperature: p.Temperature, TopP: p.TopP,
 			TopK: int(p.TopK), RepetitionPenalty: p.RepetitionPenalty, LengthPenalty: p.LengthPenalty, Seed: uint64(p.Seed)}
 		who, id = eval.NewModel(n, d, p.Evidence), n.ID()
+		if f.kind == "llava" {
+			who, id = eval.NewVideoModel(n, d), n.ID()+"-llava"
+		}
 		fmt.Fprint(h, f.kind, e.model.opt.Int4, e.model.opt.PointWeights)
 	}
 	settings, err := json.Marshal(p)
