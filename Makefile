@@ -44,6 +44,16 @@ test-long: setup packages ## the tests that take minutes
 packages: ## system packages that tests use as peers (apt-get; what cannot be installed is named and its tests skip)
 	@.ci/packages test
 
+.PHONY: peers
+peers: ## foreign ROS 2 peers for the tests: CycloneDDS (Python), RustDDS, tshark (once; minutes)
+	@.ci/packages peers
+	@.ci/peers
+
+.PHONY: test-peers
+test-peers: setup packages peers ## the tests against foreign ROS 2 stacks alone
+	STLLM_CYCLONE_PYTHON=$${STLLM_CYCLONE_PYTHON:-$${STLLM_PEERS:-$${XDG_CACHE_HOME:-$$HOME/.cache}/stllm/peers}/python/bin/python} \
+		$(GO) test -tags '$(TAGS)' -timeout 20m ./node/transport/ros2/... ./node/cmd/stllm
+
 .PHONY: bench
 bench: setup ## benchmarks, with ratios against named peers where they are installed
 	$(GO) test -tags '$(TAGS)' -run '^$$' -bench . -benchtime 1s ./...
