@@ -38,7 +38,6 @@ type Thing struct {
 	solids  []box // own frame; occlude light. Empty: the whole box
 	build   func(k *kit, t *Thing)
 	variant int
-	color   render.Vec
 	seed    uint64
 }
 

@@ -269,7 +269,7 @@ func (t *Tour) Meshes(at float64, light bool) []*render.Mesh {
 		case e.Verb == Open || e.Verb == Close:
 			hand(th.Grip(&th.Doors[e.Door], t.share(e.Thing, e.Door, at)))
 		default:
-			to := th.Center()
+			var to render.Vec
 			if th.Tap != nil {
 				to = th.Point(th.Tap.Add(render.Vec{0.10, 0.17, -0.02}))
 			} else {
