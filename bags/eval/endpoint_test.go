@@ -93,7 +93,9 @@ func TestEndpointMisbehaves(t *testing.T) {
 		"429 once":   {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "0"); w.WriteHeader(429) }, 1, 2, ""},
 		"500 twice":  {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, 2, 3, ""},
 		"500 always": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, 99, 3, "500"},
-		"refused":    {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "bad key "+secret, http.StatusUnauthorized) }, 99, 1, "401"},
+		"refused": {func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "bad key "+secret, http.StatusUnauthorized)
+		}, 99, 1, "401"},
 		"garbage":    {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") }, 1, 2, ""},
 		"no choices": {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") }, 99, 3, "no choices"},
 		"cut":        {cut, 1, 2, ""},
