@@ -268,6 +268,10 @@ func (n *Network) directions(req Request, places *mapFeatures) (alignerRays, err
 
 // align runs the Q-Former and returns the spatial tokens [queries·LLM].
 func (n *Network) align(ctx context.Context, req Request, frames *frameFeatures, places *mapFeatures, p prompt.Prompt) ([]float32, *Evidence, error) {
+	if n.cfg.STLLM3D {
+		spatial, err := n.project(ctx, places)
+		return spatial, nil, err
+	}
 	enc, err := n.directions(req, places)
 	if err != nil {
 		return nil, nil, err
@@ -326,6 +330,30 @@ func (n *Network) align(ctx context.Context, req Request, frames *frameFeatures,
 		}
 	}
 	return append([]float32(nil), spatial...), evidence, nil
+}
+
+// project gives STLLM-3D's spatial tokens: one for every place of the map [N·LLM]. Nothing looks at them before the language
+// model does, so there is no evidence.
+func (n *Network) project(ctx context.Context, places *mapFeatures) ([]float32, error) {
+	width := n.cfg.PcdFeatureDim
+	if len(places.features) == 0 {
+		return nil, nil // left out
+	}
+	points, err := ort.New(places.features, len(places.features)/width, width)
+	if err != nil {
+		return nil, fmt.Errorf("project the map: %w", err)
+	}
+	defer points.Close()
+	out, err := n.aligner.Run(ctx, ort.Values{"points": points}, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer out.Close()
+	spatial, err := out["prefix"].Floats()
+	if err != nil {
+		return nil, fmt.Errorf("project the map: %w", err)
+	}
+	return append([]float32(nil), spatial...), nil
 }
 
 // embed looks up rows of the embedding table, which stays in its file.

@@ -219,7 +219,9 @@ func (n *Network) tokenInputs(cloud *scene.Cloud) (*mapFeatures, []network.Feed,
 		return nil, nil, err
 	}
 	t := layout.Transformer(n.cfg)
-	sets, err := points.NewSets(xyz, features, t.Features, t.Sets(c.Tokens, c.Kept))
+	shape := t.Sets(c.Tokens, c.Kept)
+	shape.Radius, shape.Radius2 = float32(c.Radius), float32(c.Radius2)
+	sets, err := points.NewSets(xyz, features, t.Features, shape)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -227,8 +229,20 @@ func (n *Network) tokenInputs(cloud *scene.Cloud) (*mapFeatures, []network.Feed,
 	if err != nil {
 		return nil, nil, err
 	}
-	// Tokens stand at points; the published ray code wants voxel indices, so they get those of the voxels that they lie in.
 	m := &mapFeatures{size: n.cfg.VoxelSize}
+	if o := n.cfg.RobotConfig; o != nil {
+		v, err := points.Voxelize(cloud.XYZ, n.cfg.VoxelSize)
+		if err != nil {
+			return nil, nil, err
+		}
+		if m.caster, err = rays.NewCaster(v, nil, rays.CastOptions{Near: o.Near, Far: o.Far, Miss: o.Miss}); err != nil {
+			return nil, nil, err
+		}
+		for _, x := range sets.KeptXYZ {
+			m.centroids = append(m.centroids, float64(x))
+		}
+	}
+	// Tokens stand at points; the published ray code wants voxel indices, so they get those of the voxels that they lie in.
 	cells := make([]int64, len(sets.KeptXYZ))
 	for i, v := range sets.KeptXYZ {
 		cells[i] = int64(math.Floor(float64(v) / n.cfg.VoxelSize))

@@ -87,9 +87,6 @@ func (n *Network) load(ctx context.Context, dir string) (err error) {
 	if n.generation, err = config.LoadGeneration(dir); err != nil {
 		return err
 	}
-	if n.cfg.STLLM3D {
-		return errors.New("config field stllm_3d is true: the variant without an aligner is not run yet")
-	}
 	if n.id, err = modelID(dir); err != nil {
 		return err
 	}
@@ -226,6 +223,12 @@ func (n *Network) visionSession() (*ort.Session, error) {
 // alignerSession goes from features and rays to spatial tokens; the looking one also says where they come from.
 func (n *Network) alignerSession(looking bool) (*ort.Session, error) {
 	b := n.builder("aligner")
+	if c := n.cfg; c.STLLM3D {
+		// STLLM-3D: the map's tokens go straight to the language model, as wide as it is.
+		points := b.G.Input("points", graph.Float32, graph.N("voxels"), graph.D(c.PcdFeatureDim))
+		b.G.Output("prefix", b.Linear(b.G.Cast(points, b.DType), "pcd_to_language_projection", c.PcdFeatureDim, c.HiddenSize, true))
+		return n.session(b.G)
+	}
 	b.Decompose = looking
 	if looking {
 		// The scratch file is gone by now; what has to be converted stays in the model's bytes.
