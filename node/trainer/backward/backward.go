@@ -40,18 +40,21 @@ func Of(g *graph.Graph, loss *graph.Value, wrt []*graph.Value) ([]*graph.Value, 
 	}
 	t.parts[loss] = []*graph.Value{g.Scalar(graph.Float32, 1)}
 	for _, n := range slices.Backward(nodes) {
-		if len(n.Outputs) == 0 || n.Outputs[0] == nil || !t.needed[n.Outputs[0]] {
-			continue
-		}
-		dy := t.total(n.Outputs[0])
-		if dy == nil {
+		reached := slices.IndexFunc(n.Outputs, func(v *graph.Value) bool { return v != nil && len(t.parts[v]) > 0 })
+		if reached < 0 {
 			continue // leads nowhere
+		}
+		// Only a Split has a gradient for results other than the first.
+		for i, v := range n.Outputs {
+			if i > 0 && v != nil && len(t.parts[v]) > 0 && n.Op != "Split" {
+				return nil, fmt.Errorf("gradients: node %s: operator %s has no gradient for its result %d, %s", n.Name, n.Op, i, v)
+			}
 		}
 		rule, ok := rules[n.Op]
 		if !ok {
 			return nil, fmt.Errorf("gradients: node %s: operator %s has no gradient", n.Name, n.Op)
 		}
-		rule(t, n, dy)
+		rule(t, n, t.total(n.Outputs[0]))
 		if err := g.Err(); err != nil {
 			return nil, fmt.Errorf("gradients: node %s (%s): %w", n.Name, n.Op, err)
 		}

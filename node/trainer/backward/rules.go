@@ -6,7 +6,7 @@ import (
 	"github.com/stllm/stllm/node/graph"
 )
 
-// rule gives the gradients of a node's inputs for the gradient dy of its first output.
+// rule gives the gradients of a node's inputs for the gradient dy of its first output, which of a Split may be nil.
 type rule func(t *tape, n *graph.Node, dy *graph.Value)
 
 var rules = map[string]rule{
@@ -56,6 +56,16 @@ var rules = map[string]rule{
 	"Gelu": func(t *tape, n *graph.Node, dy *graph.Value) {
 		t.give(n.Inputs[0], func() *graph.Value { return gelu(t.g, n, dy) })
 	},
+	"Erf": unary(func(g *graph.Graph, x, y, dy *graph.Value) *graph.Value {
+		return g.Mul(dy, g.Scale(g.Exp(g.Neg(g.Mul(x, x))), float32(2/math.Sqrt(math.Pi))))
+	}),
+	"Pow": func(t *tape, n *graph.Node, dy *graph.Value) {
+		g, a, b := t.g, n.Inputs[0], n.Inputs[1]
+		t.give(a, func() *graph.Value { return t.fit(g.Mul(dy, g.Mul(b, g.Pow(a, g.Shift(b, -1)))), a) })
+		t.give(b, func() *graph.Value { return t.fit(g.Mul(dy, g.Mul(n.Outputs[0], g.Log(a))), b) })
+	},
+	"Max": larger(1),
+	"Min": larger(-1),
 	"Softmax": unary(func(g *graph.Graph, x, y, dy *graph.Value) *graph.Value {
 		d := g.Mul(dy, y)
 		return g.Sub(d, g.Mul(y, g.Sum(d, -1, true)))
@@ -75,11 +85,15 @@ var rules = map[string]rule{
 	"Gemm":                         gemm,
 	"ReduceSum":                    reduceSum,
 	"ReduceMean":                   reduceMean,
+	"ReduceMax":                    reduceMax,
+	"AveragePool":                  pool,
+	"MaxPool":                      pool,
 	"Reshape":                      reshaped,
 	"Squeeze":                      reshaped,
 	"Unsqueeze":                    reshaped,
 	"Transpose":                    transpose,
 	"Concat":                       concat,
+	"Split":                        split,
 	"Slice":                        slice,
 	"Gather":                       gather,
 	"Expand": func(t *tape, n *graph.Node, dy *graph.Value) {
@@ -245,6 +259,25 @@ func concat(t *tape, n *graph.Node, dy *graph.Value) {
 
 func (t *tape) add(a, b *graph.Value) *graph.Value { return t.g.Add(a, b) }
 
+// split joins the gradients of the pieces; a piece that nobody uses has zeros.
+func split(t *tape, n *graph.Node, _ *graph.Value) {
+	t.give(n.Inputs[0], func() *graph.Value {
+		var parts []*graph.Value
+		for _, y := range n.Outputs {
+			d := t.total(y)
+			if d == nil {
+				d = t.zeros(y)
+			}
+			parts = append(parts, d)
+		}
+		return t.g.Concat(int(number(n, "axis")), parts...)
+	})
+}
+
+func (t *tape) zeros(like *graph.Value) *graph.Value {
+	return t.g.Op("ConstantOfShape", "", []*graph.Value{t.shape(like)}, nil, graph.Out{DType: graph.Float32, Shape: like.Shape})[0]
+}
+
 // slice pads with zeros where nothing was taken.
 func slice(t *tape, n *graph.Node, dy *graph.Value) {
 	x := n.Inputs[0]
@@ -256,22 +289,27 @@ func slice(t *tape, n *graph.Node, dy *graph.Value) {
 		}
 		before := g.Ints([]int64{from})
 		if from < 0 {
-			before = g.Add(t.size(x, axis), before)
+			// A dimension may be shorter than what was asked for from its end.
+			before = g.Max(t.add(t.size(x, axis), before), g.Ints([]int64{0}))
 		}
-		after := g.Sub(g.Sub(t.size(x, axis), before), t.size(dy, axis))
-		rank := int64(len(x.Shape))
-		var pads []*graph.Value
-		for _, amount := range []*graph.Value{before, after} {
-			for i := range rank {
-				if i == axis {
-					pads = append(pads, amount)
-				} else {
-					pads = append(pads, g.Ints([]int64{0}))
-				}
+		return t.pad(dy, int(axis), before, g.Sub(g.Sub(t.size(x, axis), before), t.size(dy, axis)), x.Shape)
+	})
+}
+
+// pad puts zeros before and after along an axis, [1] each.
+func (t *tape) pad(x *graph.Value, axis int, before, after *graph.Value, s graph.Shape) *graph.Value {
+	g := t.g
+	var pads []*graph.Value
+	for _, amount := range []*graph.Value{before, after} {
+		for i := range s {
+			if i == axis {
+				pads = append(pads, amount)
+			} else {
+				pads = append(pads, g.Ints([]int64{0}))
 			}
 		}
-		return g.Op("Pad", "", []*graph.Value{dy, g.Concat(0, pads...), g.Scalar(graph.Float32, 0)}, nil, graph.Out{DType: dy.DType, Shape: x.Shape})[0]
-	})
+	}
+	return g.Op("Pad", "", []*graph.Value{x, g.Concat(0, pads...), g.Scalar(graph.Float32, 0)}, nil, graph.Out{DType: x.DType, Shape: s})[0]
 }
 
 func int64Of(v *graph.Value) int64 {
@@ -290,8 +328,7 @@ func gather(t *tape, n *graph.Node, dy *graph.Value) {
 		if number(n, "axis") != 0 {
 			return g.Failf("Gather along axis %d has no gradient here", number(n, "axis"))
 		}
-		zeros := g.Op("ConstantOfShape", "", []*graph.Value{t.shape(table)}, nil, graph.Out{DType: graph.Float32, Shape: table.Shape})[0]
 		at := g.Unsqueeze(g.Cast(index, graph.Int64), len(index.Shape))
-		return g.Op("ScatterND", "", []*graph.Value{zeros, at, dy}, []graph.Attr{{Name: "reduction", Value: "add"}}, graph.Out{DType: graph.Float32, Shape: table.Shape})[0]
+		return g.Op("ScatterND", "", []*graph.Value{t.zeros(table), at, dy}, []graph.Attr{{Name: "reduction", Value: "add"}}, graph.Out{DType: graph.Float32, Shape: table.Shape})[0]
 	})
 }
