@@ -234,7 +234,7 @@ func (v *view) add(i int, e Evaluation, res *eval.Result) {
 		}
 		first = false
 	}
-	for _, g := range []struct{ key, name string }{{eval.Words, "guess by the question's words"}, {eval.Majority, "guess the most frequent"}} {
+	for _, g := range []struct{ key, name string }{{eval.Words, "guess: words"}, {eval.Majority, "guess: frequent"}} {
 		if acc := res.Scores.Guessers[g.key]; acc != nil {
 			row := labelRow{Name: e.Name, Guess: g.name}
 			v.shares(&row, acc.Intervals)
