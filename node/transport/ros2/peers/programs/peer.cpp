@@ -1,9 +1,11 @@
 // A program on Fast DDS that does what it is told on standard input, one command a line, and says what happened on standard
 // output: a foreign peer for the tests of ../, as a node of rmw_fastrtps_cpp is one. Payloads are hex of whole CDR.
-//   writer|reader ID TOPIC TYPE rel|be tl|vol DEPTH USERHEX|-     write ID HEX     request WRITER READER HEX     close ID     type …
+//   writer|reader|counter ID TOPIC TYPE rel|be tl|vol DEPTH USERHEX|-     write ID HEX     request WRITER READER HEX     close ID     type …
+//   stream ID COUNT PERIOD_US HEX    publishes HEX again and again with the time in the place of its header's stamp
+//   report ID                        of a counter, a reader that says nothing: count ID SAMPLES BYTES MEAN_US MAX_US of the way from the stamp
 // It says: guid ID HEX, matched ID N, wrote ID SEQUENCE, sample ID WRITER SEQUENCE RELATED RSEQUENCE HEX, incompatible ID POLICY,
 // participant GUID VENDOR here|gone USERHEX, endpoint GUID writer|reader here|gone TOPIC TYPE rel|be tl|vol USERHEX.
-#include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <iostream>
@@ -12,6 +14,7 @@
 #include <mutex>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <fastdds/dds/domain/DomainParticipant.hpp>
@@ -118,16 +121,38 @@ struct Writer : DataWriterListener {
 	void on_publication_matched(DataWriter *, const PublicationMatchedStatus &s) override { say("matched " + id + " " + std::to_string(s.current_count)); }
 	void on_offered_incompatible_qos(DataWriter *, const OfferedIncompatibleQosStatus &s) override { say("incompatible " + id + " " + std::to_string(s.last_policy_id)); }
 };
+// now in ns since the epoch.
+static int64_t now() {
+	return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
 struct Reader : DataReaderListener {
 	std::string id;
 	DataReader *r = nullptr;
+	bool quiet = false;
+	std::mutex counting;
+	int64_t samples = 0, size = 0, sum = 0, longest = 0;
+	void count(const Bytes &b) {
+		uint32_t stamp[2] = {0, 0};
+		if (b.size() >= 12) memcpy(stamp, b.data() + 4, 8);
+		int64_t way = now() - (stamp[0] * 1000000000LL + stamp[1]);
+		std::lock_guard<std::mutex> lock(counting);
+		samples++, size += static_cast<int64_t>(b.size()), sum += way;
+		if (way > longest) longest = way;
+	}
+	void report() {
+		std::lock_guard<std::mutex> lock(counting);
+		say("count " + id + " " + std::to_string(samples) + " " + std::to_string(size) + " " + std::to_string(samples ? sum / samples / 1000 : 0) + " " + std::to_string(longest / 1000));
+	}
 	void on_subscription_matched(DataReader *, const SubscriptionMatchedStatus &s) override { say("matched " + id + " " + std::to_string(s.current_count)); }
 	void on_requested_incompatible_qos(DataReader *, const RequestedIncompatibleQosStatus &s) override { say("incompatible " + id + " " + std::to_string(s.last_policy_id)); }
 	void on_data_available(DataReader *reader) override {
 		Bytes b;
 		SampleInfo i;
 		while (reader->take_next_sample(&b, &i) == ReturnCode_t::RETCODE_OK)
-			if (i.valid_data)
+			if (i.valid_data && quiet)
+				count(b);
+			else if (i.valid_data)
 				say("sample " + id + " " + name(i.sample_identity.writer_guid()) + " " + std::to_string(i.sample_identity.sequence_number().to64long()) + " " +
 				    name(i.related_sample_identity.writer_guid()) + " " + std::to_string(static_cast<int64_t>(i.related_sample_identity.sequence_number().to64long())) + " " + hex(b.begin(), b.end()));
 	}
@@ -160,6 +185,9 @@ int main(int argc, char **argv) {
 		l.port = 7410 + 250 * domain + 2 * i;
 		q.wire_protocol().builtin.initialPeersList.push_back(l);
 	}
+	// A peer that is killed is forgotten by others after its lease, which is rmw's 20 s otherwise.
+	q.wire_protocol().builtin.discovery_config.leaseDuration = {5, 0};
+	q.wire_protocol().builtin.discovery_config.leaseDuration_announcementperiod = {1, 0};
 	Graph graph;
 	auto *p = DomainParticipantFactory::get_instance()->create_participant(domain, q, &graph, StatusMask::none());
 	if (!p) return say("error no participant"), 1;
@@ -188,9 +216,10 @@ int main(int argc, char **argv) {
 			if (!w->w) return say("error no writer"), 1;
 			say("guid " + id + " " + name(w->w->guid()));
 			writers[id] = std::move(w);
-		} else if (verb == "reader" && in >> t >> type >> rel >> durable >> depth >> data) {
+		} else if ((verb == "reader" || verb == "counter") && in >> t >> type >> rel >> durable >> depth >> data) {
 			auto r = std::make_unique<Reader>();
 			r->id = id;
+			r->quiet = verb == "counter";
 			auto rq = DATAREADER_QOS_DEFAULT;
 			apply(rq, rel, durable, depth, data);
 			r->r = sub->create_datareader(topic(t, type), rq, r.get());
@@ -208,6 +237,23 @@ int main(int argc, char **argv) {
 			params.related_sample_identity().writer_guid() = readers.at(t)->r->guid();
 			if (!writers.at(id)->w->write(&b, params)) say("error not written on " + id);
 			say("wrote " + id + " " + std::to_string(params.sample_identity().sequence_number().to64long()));
+		} else if (verb == "stream") {
+			int64_t count = 0, period = 0;
+			in >> count >> period >> data;
+			Bytes b = bytes(data);
+			auto *w = writers.at(id)->w;
+			std::thread([=]() mutable {
+				for (int64_t i = 0, start = now(); i < count; i++) {
+					while (now() < start + i * period * 1000) std::this_thread::sleep_for(std::chrono::microseconds(200));
+					int64_t t = now();
+					uint32_t stamp[2] = {static_cast<uint32_t>(t / 1000000000), static_cast<uint32_t>(t % 1000000000)};
+					memcpy(b.data() + 4, stamp, 8);
+					if (!w->write(&b)) say("error not written on " + id);
+				}
+				say("wrote " + id + " " + std::to_string(count));
+			}).detach();
+		} else if (verb == "report") {
+			readers.at(id)->report();
 		} else if (verb == "close") {
 			if (writers.count(id)) pub->delete_datawriter(writers[id]->w), writers.erase(id);
 			if (readers.count(id)) sub->delete_datareader(readers[id]->r), readers.erase(id);

@@ -7,6 +7,7 @@ Samples come with a sequence number of 0 and no related identity: rmw_cyclonedds
 
 Usage: peer.py DOMAIN, with CYCLONEDDS_URI set.
 """
+import gc
 import re
 import select
 import sys
@@ -99,6 +100,13 @@ class Peer:
                         ("reader", BuiltinDataReader(self.participant, BuiltinTopicDcpsSubscription))]
         say("guid participant", self.participant.guid.bytes.hex())
 
+    def leave(self):
+        """Takes the participant back, so that others hear of it; the end of the process alone does not tell them."""
+        for ends in (self.readers, self.writers, self.topics, self.builtin):
+            ends.clear()
+        del self.participant
+        gc.collect()
+
     def topic(self, name, kind):
         key = name, kind
         if key not in self.topics:
@@ -172,6 +180,7 @@ while True:
     while select.select([sys.stdin], [], [], pause)[0]:
         got = sys.stdin.buffer.raw.read(1 << 20)
         if not got:
+            peer.leave()
             sys.exit(0)
         *lines, pending = (pending + got).split(b"\n")
         for line in lines:
