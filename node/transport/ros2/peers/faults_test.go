@@ -243,9 +243,7 @@ func resident(t *testing.T) int64 {
 
 // Peers come and go, every second one without a word: memory stays where it was.
 func TestRestartsKeepMemory(t *testing.T) {
-	if os.Getenv("STLLM_LONG") == "" {
-		t.Skip("minutes; set STLLM_LONG=1")
-	}
+	long(t)
 	n := node(t, ros2.Config{Name: "eyes"})
 	sub, _ := subscribe(t, n, "/chat", &msgs.PointCloud2{}, transport.DefaultQoS())
 	out := advertise(t, n, "/map", &msgs.PointCloud2{}, transport.StaticQoS())

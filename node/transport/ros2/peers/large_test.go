@@ -2,7 +2,6 @@ package peers_test
 
 import (
 	"bytes"
-	"os"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -17,9 +16,7 @@ import (
 
 // The largest messages that the node has to take: a 4K image and a cloud of 64 MB, both ways.
 func TestLargest(t *testing.T) {
-	if testing.Short() {
-		t.Skip("hundreds of MB in memory; not with -short")
-	}
+	long(t)
 	p := peers.FastDDS(t, peers.Domain())
 	n := node(t, ros2.Config{Name: "eyes"})
 	image := &msgs.Image{Height: 2160, Width: 3840, Encoding: "rgb8", Step: 3 * 3840, Data: noise(3840*2160*3, 1)}
@@ -44,16 +41,11 @@ func TestLargest(t *testing.T) {
 	}
 }
 
-// 1080p at 30 Hz, reliable, to this node and to a plain Fast DDS program in the same run. Nothing may be lost; times and
+// 1080p at 30 Hz for a minute, reliable, to this node and to a plain Fast DDS program in the same run. Nothing may be lost; times and
 // processor shares are reported, not judged.
 func TestThroughput(t *testing.T) {
-	seconds := 5
-	if os.Getenv("STLLM_LONG") != "" {
-		seconds = 60
-	}
-	if testing.Short() {
-		t.Skip("seconds of 180 MB/s; not with -short")
-	}
+	long(t)
+	const seconds = 60
 	from, plain := peers.FastDDS(t, peers.Domain()), peers.FastDDS(t, peers.Domain())
 	n := node(t, ros2.Config{Name: "eyes"})
 	qos := transport.QoS{Reliability: transport.Reliable, Durability: transport.Volatile, Depth: 5}
@@ -77,7 +69,7 @@ func TestThroughput(t *testing.T) {
 	frames := 30 * seconds
 	w.Stream(image, frames, time.Second/30)
 	start := time.Now()
-	for plainCount := (peers.Count{}); time.Since(start) < time.Duration(seconds)*time.Second+peers.Patience; time.Sleep(100 * time.Millisecond) {
+	for plainCount := (peers.Count{}); time.Since(start) < seconds*time.Second+peers.Patience; time.Sleep(100 * time.Millisecond) {
 		if plainCount = counter.Count(); plainCount.Samples == frames && count.Load() == int64(frames) {
 			break
 		}

@@ -2,6 +2,7 @@ package peers_test
 
 import (
 	"math/rand/v2"
+	"os"
 	"testing"
 	"time"
 
@@ -28,6 +29,14 @@ func node(t *testing.T, cfg ros2.Config) *ros2.Node {
 	}
 	t.Cleanup(func() { n.Close() })
 	return n
+}
+
+// long is for tests that take seconds of all cores, or minutes.
+func long(t *testing.T) {
+	t.Helper()
+	if os.Getenv("STLLM_LONG") == "" {
+		t.Skip("set STLLM_LONG=1 (make test-long)")
+	}
 }
 
 // each runs a test with every foreign peer.
@@ -102,11 +111,11 @@ func image(seed uint64) *msgs.Image {
 	}
 }
 
-// cloud is of a million points x y z rgb: 16 MB.
-func cloud(seed uint64) *msgs.PointCloud2 {
+// cloud has points x y z rgb of 16 bytes.
+func cloud(points int, seed uint64) *msgs.PointCloud2 {
 	m := &msgs.PointCloud2{
-		Header: msgs.Header{Stamp: msgs.Time{Sec: 1700000001}, FrameID: "map"}, Height: 1, Width: 1_000_000, PointStep: 16, RowStep: 16_000_000,
-		Data: noise(16_000_000, seed), IsDense: true,
+		Header: msgs.Header{Stamp: msgs.Time{Sec: 1700000001}, FrameID: "map"}, Height: 1, Width: uint32(points), PointStep: 16, RowStep: uint32(16 * points),
+		Data: noise(16*points, seed), IsDense: true,
 	}
 	for i, name := range []string{"x", "y", "z", "rgb"} {
 		m.Fields = append(m.Fields, msgs.PointField{Name: name, Offset: uint32(4 * i), Datatype: msgs.PointFieldFloat32, Count: 1})

@@ -33,7 +33,7 @@ func TestTopicsIn(t *testing.T) {
 	each(t, func(t *testing.T, start func() *peers.Peer) {
 		p := start()
 		// The map and the static transforms are said before this node comes.
-		static, cloud, image := static(), cloud(7), image(8)
+		static, cloud, image := static(), cloud(500_000, 7), image(8)
 		p.Writer(peers.Message(t, "/tf_static", static, wire(transport.StaticQoS()))).Send(static)
 		p.Writer(peers.Message(t, "/map", cloud, wire(transport.StaticQoS()))).Send(cloud)
 		camera := p.Writer(peers.Message(t, "/camera/image", image, dds.QoS{Reliable: true, Depth: 5}))
@@ -63,7 +63,7 @@ func TestTopicsIn(t *testing.T) {
 func TestTopicsOut(t *testing.T) {
 	each(t, func(t *testing.T, start func() *peers.Peer) {
 		n := node(t, ros2.Config{Name: "eyes", Namespace: "/robot1"})
-		static, cloud, image := static(), cloud(9), image(10)
+		static, cloud, image := static(), cloud(1_000_000, 9), image(10)
 		maps, tf := advertise(t, n, "/map", cloud, transport.StaticQoS()), advertise(t, n, "/tf_static", static, transport.StaticQoS())
 		images := advertise(t, n, "~image", image, transport.QoS{Reliability: transport.Reliable, Durability: transport.Volatile, Depth: 5})
 		for pub, m := range map[transport.Publisher]msgs.Message{maps: cloud, tf: static} {
