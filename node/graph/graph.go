@@ -223,6 +223,20 @@ func (g *Graph) Op(op, domain string, inputs []*Value, attrs []Attr, outs ...Out
 	return n.Outputs
 }
 
+// Also asks for a further output of a node that is there already, such as the mean that a LayerNormalization has found.
+func (g *Graph) Also(n *Node, index int, out Out) *Value {
+	if g.err != nil {
+		return g.bad()
+	}
+	for len(n.Outputs) <= index {
+		n.Outputs = append(n.Outputs, nil)
+	}
+	if n.Outputs[index] == nil {
+		n.Outputs[index] = g.add(&Value{Name: fmt.Sprintf("%s:%d", n.Name, index), DType: out.DType, Shape: out.Shape, Producer: n})
+	}
+	return n.Outputs[index]
+}
+
 // Out describes one output of Op.
 type Out struct {
 	DType DType

@@ -16,8 +16,8 @@ func (c DecoderConfig) Sequence(b *Builder, x, place, mask *graph.Value, positio
 		return g.Failf("%w", err)
 	}
 	cos, sin := c.Rotary(positions)
-	row := func(table []float32) *graph.Value { // [1,S,1,half]
-		return g.Unsqueeze(g.Unsqueeze(g.Gather(g.Floats(b.DType, table, positions, c.HeadDim/2), place, 0), 0), 2)
+	row := func(table []float32) *graph.Value { // [S,half]
+		return g.Gather(g.Floats(b.DType, table, positions, c.HeadDim/2), place, 0)
 	}
 	rot := rotary{row(cos), row(sin)}
 	for i := range c.NumHiddenLayers {
@@ -40,10 +40,11 @@ func (c DecoderConfig) sequenceLayer(b *Builder, x, mask *graph.Value, i int, ro
 	if g.Err() != nil {
 		return g.Failf("")
 	}
-	q, k = rot.turn(g, q, c.NumAttentionHeads, c), rot.turn(g, k, c.NumKeyValueHeads, c)
-	if g.Err() != nil {
-		return g.Failf("")
+	turn := func(x *graph.Value) *graph.Value {
+		// The rows of the tables are those of the sequence, from 0 on.
+		return g.Op("RotaryEmbedding", graph.Microsoft, []*graph.Value{x, g.Ints([]int64{0}), rot.cos, rot.sin}, nil, graph.Out{DType: x.DType, Shape: x.Shape})[0]
 	}
+	q, k = turn(q), turn(k)
 	// Heads that share keys lie side by side: [B, key heads, sharing, S, d].
 	split := func(x *graph.Value, sharing int) *graph.Value {
 		s := g.Reshape(x, x.Shape[0], x.Shape[1], graph.D(c.NumKeyValueHeads), graph.D(sharing), graph.D(c.HeadDim))

@@ -19,13 +19,14 @@ func Of(g *graph.Graph, loss *graph.Value, wrt []*graph.Value) ([]*graph.Value, 
 	if len(loss.Shape) != 0 || loss.DType != graph.Float32 {
 		return nil, fmt.Errorf("gradients: the loss is %s, expected a float32 scalar", loss)
 	}
-	t := &tape{g: g, needed: map[*graph.Value]bool{}, parts: map[*graph.Value][]*graph.Value{}}
+	t := &tape{g: g, needed: map[*graph.Value]bool{}, parts: map[*graph.Value][]*graph.Value{}, uses: map[*graph.Value][]*graph.Node{}}
 	for _, v := range wrt {
 		t.needed[v] = true
 	}
 	nodes := slices.Clone(g.Nodes())
 	for _, n := range nodes {
 		for _, in := range n.Inputs {
+			t.uses[in] = append(t.uses[in], n)
 			if in != nil && t.needed[in] && in.DType == graph.Float32 {
 				for _, out := range n.Outputs {
 					if out != nil {
@@ -73,6 +74,7 @@ type tape struct {
 	g      *graph.Graph
 	needed map[*graph.Value]bool
 	parts  map[*graph.Value][]*graph.Value
+	uses   map[*graph.Value][]*graph.Node // that the graph had before the pass
 }
 
 // total is the sum of what has come in for a value; nil when nothing has.

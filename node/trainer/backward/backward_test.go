@@ -93,8 +93,20 @@ func cases() map[string]struct {
 			return g.Gather(x, g.Ints([]int64{2, 0, 0, -1}, 2, 2), 0)
 		}),
 		"expand": one(known(-1, 1, 3, 1), func(g G, x V) V { return g.Expand(x, graph.D(2), graph.D(3), graph.D(4)) }),
-		"pow":    {[]input{positive, known(0.5, 2, 4)}, func(g G, x []V) V { return g.Pow(x[0], x[1]) }},
-		"erf":    one(wide, G.Erf), "max": {[]input{wide, known(-1.9, 2.2, 4)}, func(g G, x []V) V { return g.Max(x[0], x[1]) }},
+		"attention": {[]input{named(-1, 1, 2, 3, 3, 4), known(-1, 1, 3, 4, 5)}, func(g G, x []V) V {
+			return g.MatMul(g.Softmax(x[0]), x[1])
+		}},
+		"softmax used twice": {[]input{wide, known(-1, 1, 4, 5)}, func(g G, x []V) V {
+			y := g.Softmax(x[0])
+			return g.Concat(1, g.MatMul(y, x[1]), y)
+		}},
+		"rotary": one(named(-1, 1, 2, 3, 8), func(g G, x V) V { // two heads of four columns
+			cos, sin := []float32{1, 1, 0.5, 0.9, -0.4, 0.6}, []float32{0, 0, 0.8, 0.4, 0.9, -0.8}
+			in := []V{x, g.Ints([]int64{0}), g.Floats(graph.Float32, cos, 3, 2), g.Floats(graph.Float32, sin, 3, 2)}
+			return g.Op("RotaryEmbedding", graph.Microsoft, in, nil, graph.Out{DType: graph.Float32, Shape: x.Shape})[0]
+		}),
+		"pow": {[]input{positive, known(0.5, 2, 4)}, func(g G, x []V) V { return g.Pow(x[0], x[1]) }},
+		"erf": one(wide, G.Erf), "max": {[]input{wide, known(-1.9, 2.2, 4)}, func(g G, x []V) V { return g.Max(x[0], x[1]) }},
 		"min":         {[]input{known(-1.9, 2.2, 4), wide}, func(g G, x []V) V { return g.Min(x[0], x[1]) }},
 		"reduce max":  one(named(-2, 2, 2, 3, 4), func(g G, x V) V { return g.ReduceMax(x, 1, false) }),
 		"largest row": one(named(-2, 2, 2, 3, 4), func(g G, x V) V { return g.ReduceMax(x, -1, true) }),

@@ -26,11 +26,7 @@ var rules = map[string]rule{
 		t.give(a, func() *graph.Value { return t.fit(dy, a) })
 		t.give(b, func() *graph.Value { return t.g.Neg(t.fit(dy, b)) })
 	},
-	"Mul": func(t *tape, n *graph.Node, dy *graph.Value) {
-		a, b := n.Inputs[0], n.Inputs[1]
-		t.give(a, func() *graph.Value { return t.fit(t.g.Mul(dy, b), a) })
-		t.give(b, func() *graph.Value { return t.fit(t.g.Mul(dy, a), b) })
-	},
+	"Mul": mul,
 	"Div": func(t *tape, n *graph.Node, dy *graph.Value) {
 		a, b := n.Inputs[0], n.Inputs[1]
 		t.give(a, func() *graph.Value { return t.fit(t.g.Div(dy, b), a) })
@@ -64,12 +60,10 @@ var rules = map[string]rule{
 		t.give(a, func() *graph.Value { return t.fit(g.Mul(dy, g.Mul(b, g.Pow(a, g.Shift(b, -1)))), a) })
 		t.give(b, func() *graph.Value { return t.fit(g.Mul(dy, g.Mul(n.Outputs[0], g.Log(a))), b) })
 	},
-	"Max": larger(1),
-	"Min": larger(-1),
-	"Softmax": unary(func(g *graph.Graph, x, y, dy *graph.Value) *graph.Value {
-		d := g.Mul(dy, y)
-		return g.Sub(d, g.Mul(y, g.Sum(d, -1, true)))
-	}),
+	"Max":             larger(1),
+	"Min":             larger(-1),
+	"Softmax":         softmax,
+	"RotaryEmbedding": rotary,
 	"LogSoftmax": unary(func(g *graph.Graph, x, y, dy *graph.Value) *graph.Value {
 		return g.Sub(dy, g.Mul(g.Exp(y), g.Sum(dy, -1, true)))
 	}),
@@ -122,30 +116,6 @@ func gelu(g *graph.Graph, n *graph.Node, dy *graph.Value) *graph.Value {
 	cdf := g.Scale(g.Shift(g.Erf(g.Scale(x, math.Sqrt2/2)), 1), 0.5)
 	pdf := g.Scale(g.Exp(g.Scale(g.Mul(x, x), -0.5)), float32(1/math.Sqrt(2*math.Pi)))
 	return g.Mul(dy, g.Add(cdf, g.Mul(x, pdf)))
-}
-
-func layerNorm(t *tape, n *graph.Node, dy *graph.Value) {
-	g, x, weight, bias := t.g, n.Inputs[0], n.Inputs[1], n.Inputs[2]
-	centred := g.Sub(x, g.Mean(x, -1, true))
-	inv := g.Reciprocal(g.Sqrt(g.Shift(g.Mean(g.Mul(centred, centred), -1, true), fraction(n, "epsilon"))))
-	unit := g.Mul(centred, inv)
-	t.give(weight, func() *graph.Value { return t.fit(g.Mul(dy, unit), weight) })
-	t.give(bias, func() *graph.Value { return t.fit(dy, bias) })
-	t.give(x, func() *graph.Value {
-		d := g.Mul(dy, weight)
-		return g.Mul(inv, g.Sub(g.Sub(d, g.Mean(d, -1, true)), g.Mul(unit, g.Mean(g.Mul(d, unit), -1, true))))
-	})
-}
-
-func rmsNorm(t *tape, n *graph.Node, dy *graph.Value) {
-	g, x, weight := t.g, n.Inputs[0], n.Inputs[1]
-	inv := g.Reciprocal(g.Sqrt(g.Shift(g.Mean(g.Mul(x, x), -1, true), fraction(n, "epsilon"))))
-	unit := g.Mul(x, inv)
-	t.give(weight, func() *graph.Value { return t.fit(g.Mul(dy, unit), weight) })
-	t.give(x, func() *graph.Value {
-		d := g.Mul(dy, weight)
-		return g.Mul(inv, g.Sub(d, g.Mul(unit, g.Mean(g.Mul(d, unit), -1, true))))
-	})
 }
 
 func matmul(t *tape, n *graph.Node, dy *graph.Value) {
