@@ -23,7 +23,8 @@ func TestPlayToForeignPeer(t *testing.T) {
 	path := testdata.Data(t, "kitchen_a_mcap")
 	const domain = 96 // not that of another test
 	t.Setenv("ROS_DOMAIN_ID", strconv.Itoa(domain))
-	t.Setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+	t.Setenv("ROS_LOCALHOST_ONLY", "1")
+	t.Setenv("ROS_DISTRO", "")
 	bag, err := bags.Open(path)
 	if err != nil {
 		t.Fatal(err)

@@ -40,7 +40,8 @@ func cyclonePython(t *testing.T) string {
 func TestForeignManager(t *testing.T) {
 	python := cyclonePython(t)
 	t.Setenv("ROS_DOMAIN_ID", "93")
-	t.Setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+	t.Setenv("ROS_LOCALHOST_ONLY", "1")
+	t.Setenv("ROS_DISTRO", "")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var log bytes.Buffer

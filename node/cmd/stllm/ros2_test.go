@@ -44,7 +44,8 @@ func newROS2Job(t *testing.T, domain string) *ros2Job {
 	}
 	path := testdata.Data(t, "kitchen_a_mcap")
 	t.Setenv("ROS_DOMAIN_ID", domain)
-	t.Setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+	t.Setenv("ROS_LOCALHOST_ONLY", "1")
+	t.Setenv("ROS_DISTRO", "")
 	ctx, stop := context.WithCancel(t.Context())
 	j := &ros2Job{t: t, log: &screen{}}
 	done := make(chan int, 1)

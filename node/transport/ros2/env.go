@@ -1,10 +1,14 @@
 package ros2
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -18,13 +22,20 @@ type Config struct {
 	Domain          *int   // default ROS_DOMAIN_ID, then 0
 	Enclave         string // default "/"
 	// Range is ROS_AUTOMATIC_DISCOVERY_RANGE: SUBNET, LOCALHOST, OFF or SYSTEM_DEFAULT; ROS_LOCALHOST_ONLY=1 means LOCALHOST.
-	Range       string
-	StaticPeers []string // default ROS_STATIC_PEERS, separated by ";"
+	Range string
+	// Loopback, with LOCALHOST, is how that was up to Humble: nodes use 127.0.0.1 alone, and one that announces another address
+	// is not heard. From Iron on they use their ordinary addresses, which CycloneDDS then insists on. ROS_LOCALHOST_ONLY=1 means
+	// it unless ROS_DISTRO names a later release.
+	Loopback    bool
+	StaticPeers []string // IPv4 addresses or names; default ROS_STATIC_PEERS, separated by ";"
 	// GidWidth is 16 (Iron and later) or 24 (up to Humble): the layout of ros_discovery_info. Default by ROS_DISTRO, then 16.
 	GidWidth   int
 	UseSimTime bool
 	Log        zerolog.Logger
 }
+
+// resolveTime is how long a static peer's name may take to resolve.
+const resolveTime = 5 * time.Second
 
 func (c Config) withEnvironment() (Config, error) {
 	if c.Name == "" {
@@ -35,8 +46,7 @@ func (c Config) withEnvironment() (Config, error) {
 	}
 	if c.GidWidth == 0 {
 		c.GidWidth = gidIron
-		switch os.Getenv("ROS_DISTRO") {
-		case "foxy", "galactic", "humble":
+		if upToHumble() {
 			c.GidWidth = gidHumble
 		}
 	}
@@ -53,11 +63,12 @@ func (c Config) withEnvironment() (Config, error) {
 		}
 		c.Domain = &id
 	}
+	if c.Range == "" && os.Getenv("ROS_LOCALHOST_ONLY") == "1" { // it goes before the range in rcl, too
+		c.Range = "LOCALHOST"
+		c.Loopback = os.Getenv("ROS_DISTRO") == "" || upToHumble()
+	}
 	if c.Range == "" {
 		c.Range = os.Getenv("ROS_AUTOMATIC_DISCOVERY_RANGE")
-	}
-	if c.Range == "" && os.Getenv("ROS_LOCALHOST_ONLY") == "1" {
-		c.Range = "LOCALHOST"
 	}
 	if c.StaticPeers == nil {
 		for p := range strings.SplitSeq(os.Getenv("ROS_STATIC_PEERS"), ";") {
@@ -69,20 +80,48 @@ func (c Config) withEnvironment() (Config, error) {
 	return c, nil
 }
 
-// dds turns the discovery settings into addresses.
+// upToHumble tells whether ROS_DISTRO names a release before Iron.
+func upToHumble() bool {
+	return slices.Contains([]string{"foxy", "galactic", "humble"}, os.Getenv("ROS_DISTRO"))
+}
+
+// dds turns the discovery settings into addresses, as rmw_fastrtps does from Iron on: only SUBNET goes by multicast, LOCALHOST and
+// SUBNET try the static peers, OFF finds nobody.
 func (c Config) dds() (dds.Config, error) {
-	d := dds.Config{Domain: *c.Domain, Name: c.Name, UserData: "enclave=" + c.Enclave + ";", Peers: c.StaticPeers}
+	d := dds.Config{Domain: *c.Domain, Name: c.Name, UserData: "enclave=" + c.Enclave + ";"}
+	static := true
 	switch strings.ToUpper(c.Range) {
-	case "", "SUBNET", "SYSTEM_DEFAULT":
+	case "", "SUBNET":
 		d.Multicast = true
+	case "SYSTEM_DEFAULT":
+		d.Multicast, static = true, false
 	case "LOCALHOST":
-		d.Interfaces = []string{"127.0.0.1"}
-		d.Peers = append([]string{"127.0.0.1"}, d.Peers...)
-		d.Multicast = true
+		d.Peers = []string{"127.0.0.1"}
+		d.Loopback = c.Loopback && len(c.StaticPeers) == 0 // a peer elsewhere has to reach us, too
 	case "OFF":
-		d.Peers = nil
+		d.Off, static = true, false
 	default:
 		return d, fmt.Errorf("ROS_AUTOMATIC_DISCOVERY_RANGE is %q, expected SUBNET, LOCALHOST, OFF or SYSTEM_DEFAULT", c.Range)
 	}
+	if static {
+		for _, p := range c.StaticPeers {
+			address, err := resolvePeer(p)
+			if err != nil {
+				return d, err
+			}
+			d.Peers = append(d.Peers, address)
+		}
+	}
 	return d, d.Validate()
+}
+
+// resolvePeer finds the IPv4 address of a static peer.
+func resolvePeer(name string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), resolveTime)
+	defer cancel()
+	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip4", name)
+	if err != nil {
+		return "", fmt.Errorf("ROS_STATIC_PEERS: %q is neither an IPv4 address nor a name of one: %w", name, err)
+	}
+	return addresses[0].Unmap().String(), nil
 }

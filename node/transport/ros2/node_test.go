@@ -30,7 +30,7 @@ func testNode(t *testing.T, cfg Config) *Node {
 		t.Skip("this test binary was built without Fast DDS (-tags fastdds)")
 	}
 	domain := testDomain()
-	cfg.Domain, cfg.Range = &domain, "LOCALHOST"
+	cfg.Domain, cfg.Range, cfg.Loopback = &domain, "LOCALHOST", true
 	n, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -41,6 +41,8 @@ type Config struct {
 	Interfaces []string // addresses to use alone; empty: all
 	Peers      []string // addresses to find by unicast
 	Multicast  bool     // find others by multicast, too
+	Loopback   bool     // be found at 127.0.0.1 alone: by all on this machine, by nobody else
+	Off        bool     // find nobody, and be found by nobody
 }
 
 // Validate names the field that is wrong.

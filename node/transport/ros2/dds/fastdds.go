@@ -75,7 +75,7 @@ func NewParticipant(cfg Config, discovered func(Discovery)) (*Participant, error
 	peers, nPeers := t.list(cfg.Peers)
 	var message [256]C.char
 	p.c = C.dds_participant_new(C.uintptr_t(p.handle), C.int(cfg.Domain), t.str(cfg.Name), t.str(cfg.UserData),
-		interfaces, nInterfaces, peers, nPeers, boolInt(cfg.Multicast), &message[0])
+		interfaces, nInterfaces, peers, nPeers, boolInt(cfg.Multicast), boolInt(cfg.Loopback), boolInt(cfg.Off), &message[0])
 	if p.c == nil {
 		p.handle.Delete()
 		return nil, fmt.Errorf("join DDS domain %d: %s", cfg.Domain, C.GoString(&message[0]))

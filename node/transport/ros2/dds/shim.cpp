@@ -234,7 +234,7 @@ extern "C" {
 
 dds_participant *dds_participant_new(uintptr_t handle, int domain, const char *name, const char *user_data,
                                      const char **interfaces, int n_interfaces, const char **peers, int n_peers,
-                                     int multicast, char *error) {
+                                     int multicast, int loopback, int off, char *error) {
 	DomainParticipantQos q = PARTICIPANT_QOS_DEFAULT;
 	q.name(name);
 	std::string s(user_data);
@@ -245,30 +245,40 @@ dds_participant *dds_participant_new(uintptr_t handle, int domain, const char *n
 	for (int i = 0; i < n_interfaces; i++) udp->interfaceWhiteList.emplace_back(interfaces[i]);
 	udp->sendBufferSize = udp->receiveBufferSize = 8 << 20;
 	q.transport().user_transports.push_back(udp);
+	auto &builtin = q.wire_protocol().builtin;
+	builtin.readerHistoryMemoryPolicy = PREALLOCATED_WITH_REALLOC_MEMORY_MODE;  // endpoints that tell more of themselves than 5000 bytes
+	builtin.writerHistoryMemoryPolicy = PREALLOCATED_WITH_REALLOC_MEMORY_MODE;
+	if (off) builtin.discovery_config.discoveryProtocol = DiscoveryProtocol_t::NONE;
+	if (loopback) {
+		// This address reaches us from every program on this machine, whichever interfaces it uses itself, and from no other.
+		Locator_t l;
+		l.kind = LOCATOR_KIND_UDPv4;
+		IPLocator::setIPv4(l, 127, 0, 0, 1);
+		builtin.metatrafficUnicastLocatorList.push_back(l);
+		q.wire_protocol().default_unicast_locator_list.push_back(l);
+	} else if (!multicast) {
+		builtin.metatrafficUnicastLocatorList.push_back(Locator_t());  // a list that is not empty keeps the multicast one empty
+	}
 	// Without unicast peers discovery goes by multicast as usual; with them both ways are tried.
-	if (n_peers > 0 || !multicast) {
-		const uint32_t base = 7400 + 250 * domain;
-		for (int i = 0; i < n_peers; i++) {
-			for (uint32_t id = 0; id < 10; id++) {  // the participant ids that a host usually hands out first
-				Locator_t l;
-				l.kind = LOCATOR_KIND_UDPv4;
-				if (!IPLocator::setIPv4(l, std::string(peers[i]))) {
-					fail(error, "a peer is not an IPv4 address");
-					return nullptr;
-				}
-				l.port = base + 10 + 2 * id;
-				q.wire_protocol().builtin.initialPeersList.push_back(l);
-			}
-		}
-		if (multicast) {
+	const uint32_t base = 7400 + 250 * domain;
+	for (int i = 0; i < n_peers; i++) {
+		for (uint32_t id = 0; id < 32; id++) {  // the participant ids that a host hands out first
 			Locator_t l;
 			l.kind = LOCATOR_KIND_UDPv4;
-			IPLocator::setIPv4(l, 239, 255, 0, 1);
-			l.port = base;
-			q.wire_protocol().builtin.initialPeersList.push_back(l);
-		} else {
-			q.wire_protocol().builtin.avoid_builtin_multicast = true;
+			if (!IPLocator::setIPv4(l, std::string(peers[i]))) {
+				fail(error, "a peer is not an IPv4 address");
+				return nullptr;
+			}
+			l.port = base + 10 + 2 * id;
+			builtin.initialPeersList.push_back(l);
 		}
+	}
+	if (n_peers > 0 && multicast) {
+		Locator_t l;
+		l.kind = LOCATOR_KIND_UDPv4;
+		IPLocator::setIPv4(l, 239, 255, 0, 1);
+		l.port = base;
+		builtin.initialPeersList.push_back(l);
 	}
 	auto p = std::make_unique<dds_participant>();
 	p->events = std::make_unique<ParticipantEvents>(handle);

@@ -46,7 +46,7 @@ typedef struct dds_reader dds_reader;
 // handle is given back in the callbacks (stllm_dds_*), which are implemented in Go.
 dds_participant *dds_participant_new(uintptr_t handle, int domain, const char *name, const char *user_data,
                                      const char **interfaces, int n_interfaces, const char **peers, int n_peers,
-                                     int multicast, char *error);
+                                     int multicast, int loopback, int off, char *error);
 void dds_participant_delete(dds_participant *p);
 void dds_participant_guid(dds_participant *p, uint8_t *guid);
 

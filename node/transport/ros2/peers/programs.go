@@ -64,8 +64,14 @@ type buildError struct {
 
 func (e *buildError) Error() string { return e.err.Error() + ": " + e.said }
 
-// FastDDS starts the peer on Fast DDS.
-func FastDDS(t testing.TB, domain int) *Peer {
+// FastDDS starts the peer on Fast DDS, which uses 127.0.0.1 alone.
+func FastDDS(t testing.TB, domain int) *Peer { t.Helper(); return fastDDS(t, domain) }
+
+// FastDDSOpen starts one that uses the machine's ordinary addresses and finds others on this machine, as rmw_fastrtps does from
+// Iron on with ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST.
+func FastDDSOpen(t testing.TB, domain int) *Peer { t.Helper(); return fastDDS(t, domain, "open") }
+
+func fastDDS(t testing.TB, domain int, options ...string) *Peer {
 	t.Helper()
 	if _, err := os.Stat("/usr/include/fastdds/dds/domain/DomainParticipant.hpp"); err != nil {
 		t.Skip("no Fast DDS to build the foreign peer with: apt-get install g++ libfastrtps-dev libfastcdr-dev")
@@ -74,7 +80,7 @@ func FastDDS(t testing.TB, domain int) *Peer {
 	if err != nil {
 		t.Skipf("the Fast DDS peer cannot be built: %v", err)
 	}
-	return start(t, "the Fast DDS peer", exec.Command(path, strconv.Itoa(domain)))
+	return start(t, "the Fast DDS peer", exec.Command(path, append([]string{strconv.Itoa(domain)}, options...)...))
 }
 
 // CyclonePython finds a Python with CycloneDDS: STLLM_CYCLONE_PYTHON, that of `make peers`, or python3.

@@ -22,7 +22,7 @@ func node(t *testing.T, cfg ros2.Config) *ros2.Node {
 		t.Skip("this test binary was built without Fast DDS (-tags fastdds)")
 	}
 	domain := peers.Domain()
-	cfg.Domain, cfg.Range, cfg.Log = &domain, "LOCALHOST", zerolog.New(zerolog.NewTestWriter(t))
+	cfg.Domain, cfg.Range, cfg.Loopback, cfg.Log = &domain, "LOCALHOST", true, zerolog.New(zerolog.NewTestWriter(t))
 	n, err := ros2.New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -1,5 +1,6 @@
 // A program on Fast DDS that does what it is told on standard input, one command a line, and says what happened on standard
-// output: a foreign peer for the tests of ../, as a node of rmw_fastrtps_cpp is one. Payloads are hex of whole CDR.
+// output: a foreign peer for the tests of ../, as a node of rmw_fastrtps_cpp is one. Usage: peer DOMAIN [open]; without "open" it
+// uses 127.0.0.1 alone. Payloads are hex of whole CDR.
 //   writer|reader|counter ID TOPIC TYPE rel|be tl|vol DEPTH USERHEX|-     write ID HEX     request WRITER READER HEX     close ID     type …
 //   stream ID COUNT PERIOD_US HEX    publishes HEX again and again with the time in the place of its header's stamp
 //   report ID                        of a counter, a reader that says nothing: count ID SAMPLES BYTES MEAN_US MAX_US of the way from the stamp
@@ -175,7 +176,10 @@ int main(int argc, char **argv) {
 	q.user_data().data_vec(std::vector<octet>(user.begin(), user.end()));
 	q.transport().use_builtin_transports = false;
 	auto udp = std::make_shared<eprosima::fastdds::rtps::UDPv4TransportDescriptor>();
-	udp->interfaceWhiteList.push_back("127.0.0.1");
+	if (argc > 2 && std::string(argv[2]) == "open")
+		q.wire_protocol().builtin.metatrafficUnicastLocatorList.push_back(Locator_t());  // in place of multicast
+	else
+		udp->interfaceWhiteList.push_back("127.0.0.1");
 	udp->sendBufferSize = udp->receiveBufferSize = 8 << 20;
 	q.transport().user_transports.push_back(udp);
 	for (uint32_t i = 0; i < 10; i++) {
