@@ -11,6 +11,7 @@ package dds
 import "C"
 
 import (
+	"bytes"
 	"fmt"
 	"runtime/cgo"
 	"sync"
@@ -229,8 +230,7 @@ func (r *Reader) run(wake <-chan struct{}, deliver func(Sample)) {
 
 // with copies the payload into Go's memory: the shim's buffer is used again by the next take.
 func (s Sample) with(data *C.uint8_t, size C.size_t) Sample {
-	s.Data = make([]byte, int(size))
-	copy(s.Data, unsafe.Slice((*byte)(data), int(size)))
+	s.Data = bytes.Clone(unsafe.Slice((*byte)(data), int(size)))
 	return s
 }
 
