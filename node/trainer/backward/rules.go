@@ -105,13 +105,12 @@ func unary(f func(g *graph.Graph, x, y, dy *graph.Value) *graph.Value) rule {
 func gelu(g *graph.Graph, n *graph.Node, dy *graph.Value) *graph.Value {
 	x := n.Inputs[0]
 	if text(n, "approximate") == "tanh" {
+		// x·(1 + tanh u)/2 is x·σ(2u), with 2u = x·a and its slope 3a − 4c.
 		c := float32(math.Sqrt(2 / math.Pi))
-		x2 := g.Mul(x, x)
-		th := g.Tanh(g.Mul(g.Scale(x, c), g.Shift(g.Scale(x2, 0.044715), 1)))
-		inner := g.Shift(g.Scale(x2, 3*0.044715*c), c)
-		half := g.Scale(g.Shift(th, 1), 0.5)
-		bell := g.Mul(g.Scale(x, 0.5), g.Mul(g.Sub(g.Scalar(graph.Float32, 1), g.Mul(th, th)), inner))
-		return g.Mul(dy, g.Add(half, bell))
+		a := g.Shift(g.Scale(g.Mul(x, x), 2*0.044715*c), 2*c)
+		part := g.Sigmoid(g.Mul(x, a))
+		rest := g.Mul(n.Outputs[0], g.Sub(g.Scalar(graph.Float32, 1), part))
+		return g.Mul(dy, g.Add(part, g.Mul(rest, g.Shift(g.Scale(a, 3), -4*c))))
 	}
 	cdf := g.Scale(g.Shift(g.Erf(g.Scale(x, math.Sqrt2/2)), 1), 0.5)
 	pdf := g.Scale(g.Exp(g.Scale(g.Mul(x, x), -0.5)), float32(1/math.Sqrt(2*math.Pi)))
