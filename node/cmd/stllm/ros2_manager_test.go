@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"reflect"
 	"slices"
@@ -17,22 +16,16 @@ import (
 	"github.com/stllm/stllm/msgs"
 	"github.com/stllm/stllm/node/params"
 	"github.com/stllm/stllm/node/transport/ros2/dds"
+	foreign "github.com/stllm/stllm/node/transport/ros2/peers"
 )
 
-// cyclonePython is a Python with CycloneDDS: that of STLLM_CYCLONE_PYTHON, else the system's.
+// cyclonePython is a Python with CycloneDDS.
 func cyclonePython(t *testing.T) string {
 	t.Helper()
 	if !dds.Available {
 		t.Skip("this test binary was built without Fast DDS (-tags fastdds)")
 	}
-	python := os.Getenv("STLLM_CYCLONE_PYTHON")
-	if python == "" {
-		python = "python3"
-	}
-	if out, err := exec.Command(python, "-c", "import cyclonedds.domain").CombinedOutput(); err != nil {
-		t.Skipf("no Python with CycloneDDS (set STLLM_CYCLONE_PYTHON to that of a virtual environment with `pip install cyclonedds==11.0.1`): %v %s", err, bytes.TrimSpace(out))
-	}
-	return python
+	return foreign.CyclonePython(t)
 }
 
 // A manager on another DDS implementation reads and sets parameters, takes the node through its life, and hears what the node

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -19,14 +17,13 @@ import (
 	"github.com/stllm/stllm/node/transport"
 	"github.com/stllm/stllm/node/transport/ros2"
 	"github.com/stllm/stllm/node/transport/ros2/dds"
+	foreign "github.com/stllm/stllm/node/transport/ros2/peers"
 )
 
 // cycloneCommand is one of the programs in testdata, which find the node on loopback without multicast.
 func cycloneCommand(ctx context.Context, python string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, python, args...)
-	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1",
-		`CYCLONEDDS_URI=<CycloneDDS><Domain><General><Interfaces><NetworkInterface name="lo" multicast="false"/></Interfaces></General>`+
-			`<Discovery><ParticipantIndex>auto</ParticipantIndex><Peers><Peer address="127.0.0.1"/></Peers></Discovery></Domain></CycloneDDS>`)
+	cmd.Env = append(foreign.CycloneEnvironment(), "PYTHONDONTWRITEBYTECODE=1")
 	return cmd
 }
 
@@ -84,7 +81,7 @@ func (j *ros2Job) until(what string, ok func() bool) {
 	}
 }
 
-// play publishes a bag in the time that it was recorded in, latched topics before the node could hear them otherwise.
+// play publishes a bag in the time that it was recorded in, as `stllm bag play` does, once the node hears all of it.
 func (j *ros2Job) play(path string) {
 	j.t.Helper()
 	bag, err := bags.Open(path)
@@ -92,55 +89,20 @@ func (j *ros2Job) play(path string) {
 		j.t.Fatal(err)
 	}
 	defer bag.Close()
-	advertise := func(topic string, sample msgs.Message, qos transport.QoS) transport.Publisher {
-		p, err := j.peer.Advertise(topic, sample, qos)
-		if err != nil {
-			j.t.Fatal(err)
-		}
-		return p
-	}
-	clock := advertise("/clock", &msgs.Clock{}, transport.DefaultQoS())
-	pubs := map[string]transport.Publisher{}
+	o := playFlags{rate: 1, clock: true, needTime: 2 * time.Minute}
 	for _, c := range bag.Info().Connections {
-		sample, ok := msgs.New(c.Type)
-		if !ok {
-			j.t.Fatalf("type %s of %s is not known", c.Type, c.Topic)
-		}
-		qos := transport.DefaultQoS()
-		if c.Latched {
-			qos = transport.StaticQoS()
-		}
-		if pubs[c.Topic] == nil {
-			pubs[c.Topic] = advertise(c.Topic, sample, qos)
-		}
+		o.need = append(o.need, c.Topic)
 	}
-	for topic, p := range pubs {
-		j.until(topic+" is heard", func() bool { return p.Stats().Peers > 0 })
+	p, err := newPlayer(j.peer, bag, o, zerolog.Nop())
+	if err != nil {
+		j.t.Fatal(err)
 	}
-	j.until("/clock is heard", func() bool { return clock.Stats().Peers > 0 })
-	it := bag.Messages(bags.Filter{})
-	defer it.Close()
-	var begin int64
-	start := time.Now()
-	for {
-		m, err := it.Next()
-		if errors.Is(err, io.EOF) {
-			return
-		}
-		if err != nil {
-			j.t.Fatal(err)
-		}
-		if begin == 0 {
-			begin = m.LogTime
-		}
-		time.Sleep(time.Duration(m.LogTime-begin) - time.Since(start))
-		msg, _ := msgs.New(m.Connection.Type)
-		if err := m.Connection.Encoding.Unmarshal(m.Data, msg); err != nil {
-			j.t.Fatal(err)
-		}
-		if err := errors.Join(clock.Publish(&msgs.Clock{Clock: msgs.TimeFromNanos(m.LogTime)}), pubs[m.Connection.Topic].Publish(msg)); err != nil {
-			j.t.Fatal(err)
-		}
+	j.until("/clock is heard", func() bool { return p.clock.Stats().Peers > 0 })
+	if err := p.awaitSubscribers(j.t.Context()); err != nil {
+		j.t.Fatal(err)
+	}
+	if n, err := p.play(j.t.Context()); err != nil || int64(n) != bag.Info().Messages {
+		j.t.Fatalf("%d messages were played: %v", n, err)
 	}
 }
 
