@@ -19,9 +19,9 @@ func Of(g *graph.Graph, loss *graph.Value, wrt []*graph.Value) ([]*graph.Value, 
 	if len(loss.Shape) != 0 || loss.DType != graph.Float32 {
 		return nil, fmt.Errorf("gradients: the loss is %s, expected a float32 scalar", loss)
 	}
-	t := &tape{g: g, needed: map[*graph.Value]bool{}, parts: map[*graph.Value][]*graph.Value{}, uses: map[*graph.Value][]*graph.Node{}}
+	t := &tape{g: g, wanted: map[*graph.Value]bool{}, needed: map[*graph.Value]bool{}, parts: map[*graph.Value][]*graph.Value{}, uses: map[*graph.Value][]*graph.Node{}}
 	for _, v := range wrt {
-		t.needed[v] = true
+		t.wanted[v], t.needed[v] = true, true
 	}
 	nodes := slices.Clone(g.Nodes())
 	for _, n := range nodes {
@@ -72,7 +72,8 @@ func Of(g *graph.Graph, loss *graph.Value, wrt []*graph.Value) ([]*graph.Value, 
 // tape is the state of the pass.
 type tape struct {
 	g      *graph.Graph
-	needed map[*graph.Value]bool
+	wanted map[*graph.Value]bool // asked for
+	needed map[*graph.Value]bool // depend on what is asked for
 	parts  map[*graph.Value][]*graph.Value
 	uses   map[*graph.Value][]*graph.Node // that the graph had before the pass
 }

@@ -100,6 +100,12 @@ func cases() map[string]struct {
 			y := g.Softmax(x[0])
 			return g.Concat(1, g.MatMul(y, x[1]), y)
 		}},
+		"softmax on the right": {[]input{known(-2, 2, 4, 4), known(-1, 1, 4, 4)}, func(g G, x []V) V { return g.MatMul(x[1], g.Softmax(x[0])) }},
+		"softmax of many":      {[]input{wide, known(-1, 1, 2, 4, 5)}, func(g G, x []V) V { return g.MatMul(g.Softmax(x[0]), x[1]) }},
+		"sigmoid used twice": one(wide, func(g G, x V) V {
+			y := g.Sigmoid(x)
+			return g.Add(g.Mul(x, y), y)
+		}),
 		"rotary": one(named(-1, 1, 2, 3, 8), func(g G, x V) V { // two heads of four columns
 			cos, sin := []float32{1, 1, 0.5, 0.9, -0.4, 0.6}, []float32{0, 0, 0.8, 0.4, 0.9, -0.8}
 			in := []V{x, g.Ints([]int64{0}), g.Floats(graph.Float32, cos, 3, 2), g.Floats(graph.Float32, sin, 3, 2)}
@@ -277,6 +283,25 @@ func TestMissingGradientsAreNamed(t *testing.T) {
 		y := g.Op("LayerNormalization", "", []*graph.Value{x, x}, nil, first, out)
 		if _, err := Of(g, g.Sum(y[1], 0, false), []*graph.Value{x}); err == nil || !strings.Contains(err.Error(), "result 1") {
 			t.Errorf("first result left out %v: error %v, expected one that names result 1", skip, err)
+		}
+	}
+}
+
+// Results have gradients as inputs do, also where rules look through them: of x·σ(x) that of σ(x) is x.
+func TestResults(t *testing.T) {
+	env := environment(t)
+	g := graph.New("test")
+	x := g.Input("x", graph.Float32, graph.D(3))
+	part := g.Sigmoid(x)
+	d, err := Of(g, g.Sum(g.Mul(x, part), 0, false), []*graph.Value{part})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Output("d", d[0])
+	at := []float32{-1, 0.5, 2}
+	for i, v := range values(t, session(t, env, g), at, "d", 3) {
+		if v != at[i] {
+			t.Errorf("gradient %v, expected %v", v, at[i])
 		}
 	}
 }

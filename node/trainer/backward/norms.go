@@ -49,7 +49,7 @@ func softmax(t *tape, n *graph.Node, dy *graph.Value) {
 
 func mul(t *tape, n *graph.Node, dy *graph.Value) {
 	g, a, b := t.g, n.Inputs[0], n.Inputs[1]
-	if p := b.Producer; p != nil && p.Op == "Sigmoid" && p.Inputs[0] == a && len(t.uses[b]) == 1 {
+	if p := b.Producer; p != nil && p.Op == "Sigmoid" && p.Inputs[0] == a && !t.wanted[b] {
 		// x·σ(x), whose slope is σ + y·(1 − σ).
 		t.give(a, func() *graph.Value {
 			rest := g.Mul(n.Outputs[0], g.Sub(g.Scalar(graph.Float32, 1), b))
