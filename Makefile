@@ -51,8 +51,7 @@ peers: ## foreign ROS 2 peers for the tests: CycloneDDS (Python), RustDDS, tshar
 
 .PHONY: test-peers
 test-peers: setup packages peers ## the tests against foreign ROS 2 stacks alone
-	STLLM_CYCLONE_PYTHON=$${STLLM_CYCLONE_PYTHON:-$${STLLM_PEERS:-$${XDG_CACHE_HOME:-$$HOME/.cache}/stllm/peers}/python/bin/python} \
-		$(GO) test -tags '$(TAGS)' -timeout 20m ./node/transport/ros2/... ./node/cmd/stllm
+	$(GO) test -tags '$(TAGS)' -timeout 20m ./node/transport/ros2/... ./node/cmd/stllm
 
 .PHONY: bench
 bench: setup ## benchmarks, with ratios against named peers where they are installed
