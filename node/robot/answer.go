@@ -92,6 +92,9 @@ func (r *Robot) noFrames(q *question, newest window.Frame, any bool) (uint16, st
 	case CauseInfoMismatch:
 		return msgs.AnswerErrorNoCameraInfo, "Images come, but do not fit their camera_info: " + last.Detail
 	}
+	if r.s.cleared && (last.Cause == "" || last.Cause == CauseCleared) {
+		return msgs.AnswerErrorEmptyWindow, fmt.Sprintf("The window was cleared, and no frame has entered it since; %d images wait for their poses or for the encoder.", len(r.s.waiting)+len(r.s.encodeQueue)+r.s.encoding)
+	}
 	if n := len(r.s.waiting); n > 0 {
 		return msgs.AnswerErrorTfUnavailable, fmt.Sprintf("%d images wait for their poses in %q (%s): %s", n, p.FixedFrame, age, explain(r.s.waiting[n-1].waitErr))
 	}

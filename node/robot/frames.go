@@ -244,6 +244,7 @@ func (r *Robot) frameEncoded(job *frameJob) {
 		r.drop(job, CauseDuplicate, "")
 	default:
 		r.s.stats.frames.add(1)
+		r.s.cleared = false
 		r.s.dirty = true
 		if r.cfg.OnFrame != nil {
 			r.cfg.OnFrame(job.frame)

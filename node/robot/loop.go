@@ -242,6 +242,7 @@ func (r *Robot) jump(j transport.Jump) {
 func (r *Robot) clearWindow(cause Cause) int {
 	n := r.s.window.Clear()
 	r.s.epoch++
+	r.s.lastDrop, r.s.cleared = Drop{}, cause == CauseCleared // what went wrong before does not explain an empty window now
 	for _, job := range r.s.waiting {
 		r.drop(job, cause, "")
 	}

@@ -127,7 +127,8 @@ type state struct {
 	settlers    []chan struct{}
 	quiet       []chan struct{} // told when no worker is at a model
 	drops       map[Cause]uint64
-	lastDrop    Drop
+	lastDrop    Drop // since the window was cleared
+	cleared     bool // on request, and nothing has entered the window since
 	images      counter
 	lastImage   int64 // ns, stamp of the newest image that came
 	stats       answerStats

@@ -390,3 +390,43 @@ func TestClearWindow(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 }
+
+// A cleared window is empty whatever had gone wrong before; what goes wrong afterwards is told.
+func TestClearWindowAfterTrouble(t *testing.T) {
+	g := newRig(t, &fakeModel{}, nil)
+	g.info()
+	g.scene(50)
+	g.tf(t0)
+	g.image(t0 - second) // older than the transforms: dropped
+	g.image(t0)
+	g.settle()
+	if a := g.ask("?"); a.ErrorCode != 0 || g.status().Drops[CauseTFPast] != 1 {
+		t.Fatalf("%+v %v", a, g.status().Drops)
+	}
+	ask := func(code uint16, word string) {
+		t.Helper()
+		if a := g.ask("?"); a.ErrorCode != code || !strings.Contains(a.ErrorMessage, word) {
+			t.Errorf("%s: %q, expected %s with %q", ErrorName(a.ErrorCode), a.ErrorMessage, ErrorName(code), word)
+		}
+	}
+	clear := func() {
+		t.Helper()
+		if n, err := g.robot.ClearWindow(g.context()); err != nil || n != 1 {
+			t.Errorf("%d frames forgotten: %v", n, err)
+		}
+	}
+	clear()
+	ask(msgs.AnswerErrorEmptyWindow, "cleared")
+	g.graph.SetTime(t0 + second/10)
+	g.image(t0 + second/10) // waits for its transform, as any frame does for a moment
+	ask(msgs.AnswerErrorEmptyWindow, "1 images wait")
+	g.tf(t0 + second/10)
+	g.settle()
+	if a := g.ask("?"); a.ErrorCode != 0 || a.Frames != 1 {
+		t.Errorf("%+v", a)
+	}
+	clear()
+	g.image(t0 - second)
+	ask(msgs.AnswerErrorTfUnavailable, "oldest")
+	g.addUp()
+}
