@@ -10,6 +10,7 @@ import (
 
 	"github.com/stllm/stllm/msgs"
 	"github.com/stllm/stllm/node/transport"
+	"github.com/stllm/stllm/node/transport/simclock"
 )
 
 // Graph joins nodes. It is safe for use by several goroutines.
@@ -48,24 +49,18 @@ func NewGraph(options ...Option) *Graph {
 	return g
 }
 
-// forwardJump is the forward step that counts as a jump, as in the other transports.
-const forwardJump = int64(time.Minute)
-
-// SetTime sets the clock, ns. A step back, or one of more than a minute forward, is told to every node's Jumps.
+// SetTime sets the clock, ns. A jump as in [simclock.Jumped] is told to every node's Jumps.
 func (g *Graph) SetTime(now int64) {
 	g.mu.Lock()
 	before := g.now
 	g.now = now
 	nodes := g.nodes[:len(g.nodes):len(g.nodes)]
 	g.mu.Unlock()
-	if before == 0 || now >= before && now-before <= forwardJump {
+	if !simclock.Jumped(before, now) {
 		return
 	}
 	for _, n := range nodes {
-		select {
-		case n.jumps <- transport.Jump{From: before, To: now}:
-		default: // unread jumps say enough
-		}
+		simclock.Tell(n.jumps, before, now)
 	}
 }
 
@@ -93,7 +88,7 @@ func (g *Graph) Node(name string, remaps map[string]string) (*Node, error) {
 	if !strings.HasPrefix(name, "/") || strings.HasSuffix(name, "/") || strings.Contains(name, "//") {
 		return nil, fmt.Errorf("node name is %q, expected a full name like /stllm", name)
 	}
-	n := &Node{graph: g, name: name, remaps: map[string]string{}, jumps: make(chan transport.Jump, 16), events: make(chan transport.Event, 64), done: make(chan struct{})}
+	n := &Node{graph: g, name: name, remaps: map[string]string{}, jumps: simclock.Jumps(), events: make(chan transport.Event, 64), done: make(chan struct{})}
 	for from, to := range remaps {
 		full, err := n.expand(from)
 		if err != nil {

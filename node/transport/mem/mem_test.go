@@ -10,6 +10,7 @@ import (
 
 	"github.com/stllm/stllm/msgs"
 	"github.com/stllm/stllm/node/transport"
+	"github.com/stllm/stllm/node/transport/simclock"
 )
 
 func pair(t *testing.T, g *Graph) (a, b *Node) {
@@ -116,8 +117,8 @@ func TestClock(t *testing.T) {
 	g.SetTime(100)
 	g.SetTime(200)
 	g.SetTime(50)
-	g.SetTime(50 + forwardJump + 1)
-	for _, want := range []transport.Jump{{From: 200, To: 50}, {From: 50, To: 51 + forwardJump}} {
+	g.SetTime(50 + simclock.ForwardJump + 1)
+	for _, want := range []transport.Jump{{From: 200, To: 50}, {From: 50, To: 51 + simclock.ForwardJump}} {
 		if got := <-a.Clock().Jumps(); got != want {
 			t.Errorf("%+v, expected %+v", got, want)
 		}
@@ -127,7 +128,7 @@ func TestClock(t *testing.T) {
 		t.Errorf("%+v", j)
 	default:
 	}
-	if !a.Clock().Simulated() || a.Clock().Now() != 51+forwardJump {
+	if !a.Clock().Simulated() || a.Clock().Now() != 51+simclock.ForwardJump {
 		t.Error("time")
 	}
 }

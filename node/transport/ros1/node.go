@@ -20,6 +20,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/stllm/stllm/node/transport"
+	"github.com/stllm/stllm/node/transport/simclock"
 )
 
 // Config says how to join a graph.
@@ -72,7 +73,7 @@ type Node struct {
 	listener net.Listener
 	uri      string // of the slave API
 	service  string // rosrpc URI
-	clock    *clock
+	clock    *simclock.Clock
 	events   *events
 
 	ctx    context.Context
@@ -114,6 +115,7 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 		n.cancel()
 		return nil, err
 	}
+	n.clock = simclock.New(n.simulated())
 	// A host that is an address of this machine is listened on alone; a name is published and everything is listened on.
 	bind := ""
 	if ip := net.ParseIP(cfg.Host); ip != nil {
@@ -132,7 +134,7 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 	n.service = "rosrpc://" + net.JoinHostPort(cfg.Host, portOf(n.listener.Addr()))
 	n.goDo(n.accept)
 	n.goDo(n.watchMaster)
-	if n.clock, err = newClock(n); err != nil {
+	if err = n.clock.Follow(n, clockQoS); err != nil {
 		n.Close()
 		return nil, err
 	}

@@ -200,7 +200,7 @@ func (s *subscription) receive(ctx context.Context, slaveURI string, in *inbound
 		s.messages.Add(1)
 		s.bytes.Add(uint64(len(data)))
 		before := s.queue.dropped.Load()
-		s.queue.push(raw{data, s.node.clock.received(), h["callerid"]})
+		s.queue.push(raw{data, s.node.clock.Now(), h["callerid"]})
 		if s.queue.dropped.Load() != before {
 			s.node.events.add(transport.EventLost, s.topic, fmt.Sprintf("messages of %s come faster than they are taken; the oldest are dropped (queue of %d)", s.topic, cap(s.queue.ch)))
 		}

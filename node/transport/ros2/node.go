@@ -15,6 +15,7 @@ import (
 	"github.com/stllm/stllm/msgs"
 	"github.com/stllm/stllm/node/transport"
 	"github.com/stllm/stllm/node/transport/ros2/dds"
+	"github.com/stllm/stllm/node/transport/simclock"
 )
 
 // Node implements [transport.Transport] for ROS 2.
@@ -28,7 +29,7 @@ type Node struct {
 	participant *dds.Participant
 	gid         dds.GUID
 	graph       *graph
-	clock       *clock
+	clock       *simclock.Clock
 	events      *events
 	ctx         context.Context
 	cancel      context.CancelFunc
@@ -76,7 +77,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, log: cfg.Log, names: names, graph: newGraph(), events: newEvents(),
-		clock:   &clock{sim: cfg.UseSimTime, jumps: make(chan transport.Jump, 16)},
+		clock:   simclock.New(cfg.UseSimTime),
 		closers: map[closer]struct{}{}, servers: map[*server]struct{}{}, topics: map[string]local{}, twins: map[dds.GUID]bool{},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -86,7 +87,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n.gid = n.participant.GUID()
 	if err = n.joinGraph(); err == nil {
-		err = n.clock.follow(n)
+		err = n.clock.Follow(n, clockQoS)
 	}
 	if err != nil {
 		_ = n.Close()
