@@ -1,7 +1,6 @@
 package stllm_test
 
 import (
-	"errors"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -11,7 +10,7 @@ import (
 
 	"github.com/stllm/stllm/node/geometry"
 	"github.com/stllm/stllm/node/imaging"
-	"github.com/stllm/stllm/node/ort"
+	"github.com/stllm/stllm/node/ort/orttest"
 	"github.com/stllm/stllm/node/scene"
 	"github.com/stllm/stllm/node/stllm"
 	"github.com/stllm/stllm/node/stllm/nano"
@@ -20,14 +19,7 @@ import (
 // BenchmarkQuestion is one question end to end with the built-in model, by stage: what a frame and a map cost once, and
 // what each question costs (16 frames of 640 × 480, a map of 40,000 points, 24 new tokens).
 func BenchmarkQuestion(b *testing.B) {
-	env, err := ort.OpenDefault()
-	var missing *ort.MissingError
-	if errors.As(err, &missing) {
-		b.Skip(err)
-	}
-	if err != nil {
-		b.Fatal(err)
-	}
+	env := orttest.Environment(b)
 	dir := b.TempDir()
 	if err := nano.Init(b.Context(), dir, "nano", 1, nil); err != nil {
 		b.Fatal(err)

@@ -2,7 +2,6 @@ package stllm
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -16,7 +15,7 @@ import (
 	"github.com/stllm/stllm/node/checkpoint/config"
 	"github.com/stllm/stllm/node/geometry"
 	"github.com/stllm/stllm/node/imaging"
-	"github.com/stllm/stllm/node/ort"
+	"github.com/stllm/stllm/node/ort/orttest"
 	"github.com/stllm/stllm/node/rays"
 	"github.com/stllm/stllm/node/stllm/generate"
 	"github.com/stllm/stllm/node/stllm/module"
@@ -25,24 +24,11 @@ import (
 	"github.com/stllm/stllm/node/tokenizer"
 )
 
-func environment(t testing.TB) *ort.Environment {
-	t.Helper()
-	env, err := ort.OpenDefault()
-	var missing *ort.MissingError
-	if errors.As(err, &missing) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return env
-}
-
 // golden loads the reference's small model, which comes without a point encoder: its features are in the cases.
 func golden(t *testing.T) *Network {
 	t.Helper()
 	dir := testdata.Golden(t, "core", "model")
-	n := &Network{env: environment(t), fourier: rays.NewPublishedFourier(), log: zerolog.Nop(), id: "golden"}
+	n := &Network{env: orttest.Environment(t), fourier: rays.NewPublishedFourier(), log: zerolog.Nop(), id: "golden"}
 	var err error
 	must := func() {
 		t.Helper()

@@ -2,7 +2,6 @@ package stllm_test
 
 import (
 	"encoding/json"
-	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -12,7 +11,7 @@ import (
 	"github.com/stllm/stllm/node/checkpoint/layout"
 	"github.com/stllm/stllm/node/imaging"
 	"github.com/stllm/stllm/node/kitchen"
-	"github.com/stllm/stllm/node/ort"
+	"github.com/stllm/stllm/node/ort/orttest"
 	"github.com/stllm/stllm/node/stllm"
 	"github.com/stllm/stllm/node/stllm/nano"
 )
@@ -62,14 +61,7 @@ func variant(t *testing.T, change func(c *config.Config)) string {
 // Whole models of the shapes that a config can choose: each loads, sees a kitchen and answers; the same question has the same
 // answer, and another map another prompt.
 func TestVariants(t *testing.T) {
-	env, err := ort.OpenDefault()
-	var missing *ort.MissingError
-	if errors.As(err, &missing) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	env := orttest.Environment(t)
 	sample, err := kitchen.NewSample(3, kitchen.SampleOptions{Frames: 4, Windows: 1, Questions: 1, Supersample: 1})
 	if err != nil {
 		t.Fatal(err)

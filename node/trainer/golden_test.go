@@ -1,7 +1,6 @@
 package trainer
 
 import (
-	"errors"
 	"math"
 	"path/filepath"
 	"strings"
@@ -9,26 +8,13 @@ import (
 
 	"github.com/stllm/stllm/node/checkpoint/config"
 	"github.com/stllm/stllm/node/graph"
-	"github.com/stllm/stllm/node/ort"
+	"github.com/stllm/stllm/node/ort/orttest"
 	"github.com/stllm/stllm/node/rays"
 	"github.com/stllm/stllm/node/stllm/module"
 	"github.com/stllm/stllm/node/stllm/prompt"
 	"github.com/stllm/stllm/node/testdata"
 	"github.com/stllm/stllm/node/trainer/weights"
 )
-
-func environment(t testing.TB) *ort.Environment {
-	t.Helper()
-	env, err := ort.OpenDefault()
-	var missing *ort.MissingError
-	if errors.As(err, &missing) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return env
-}
 
 // tuned are the parts that the published recipe trains (mm_tunable_parts: mm_mlp_adapter, qformer, ray_encoder).
 func tuned() []string {
@@ -87,7 +73,7 @@ func userTurn(t *testing.T, ids []float64) []float64 {
 }
 
 func goldenStep(t *testing.T, c *config.Config, w *weights.Set, x map[string]testdata.Tensor) {
-	env := environment(t)
+	env := orttest.Environment(t)
 	b := builder("golden", w, tuned()...)
 	g := b.G
 	feeds := Batch{}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stllm/stllm/node/checkpoint/config"
+	"github.com/stllm/stllm/node/ort/orttest"
 	"github.com/stllm/stllm/node/stllm/nano"
 	"github.com/stllm/stllm/node/trainer/record"
 	"github.com/stllm/stllm/node/trainer/weights"
@@ -34,7 +35,7 @@ func tiny(c *config.Config) Recipe {
 // start makes an untrained model and the options of a run from it.
 func start(t *testing.T) Options {
 	t.Helper()
-	environment(t)
+	orttest.Environment(t)
 	dir := filepath.Join(t.TempDir(), "model")
 	if err := nano.Init(t.Context(), dir, "nano", 1, nil); err != nil {
 		t.Fatal(err)
@@ -45,7 +46,7 @@ func start(t *testing.T) Options {
 func run(t *testing.T, ctx context.Context, o Options, out string) error {
 	t.Helper()
 	o.Out = out
-	tr, err := New(environment(t), o)
+	tr, err := New(orttest.Environment(t), o)
 	if err != nil {
 		return err
 	}

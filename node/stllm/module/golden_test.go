@@ -2,7 +2,6 @@ package module
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -19,6 +18,7 @@ import (
 	"github.com/stllm/stllm/node/checkpoint/hashweights"
 	"github.com/stllm/stllm/node/graph"
 	"github.com/stllm/stllm/node/ort"
+	"github.com/stllm/stllm/node/ort/orttest"
 	"github.com/stllm/stllm/node/rays"
 	"github.com/stllm/stllm/node/testdata"
 )
@@ -32,19 +32,6 @@ const (
 	tolLogits  = 1.5e-4
 )
 
-func environment(t testing.TB) *ort.Environment {
-	t.Helper()
-	env, err := ort.OpenDefault()
-	var missing *ort.MissingError
-	if errors.As(err, &missing) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return env
-}
-
 // rig builds one graph and runs it with every probed value as an output.
 type rig struct {
 	t       *testing.T
@@ -55,7 +42,7 @@ type rig struct {
 }
 
 func newRig(t *testing.T, find Finder, decompose bool) *rig {
-	environment(t)
+	orttest.Environment(t)
 	r := &rig{t: t, values: map[string]*graph.Value{}}
 	scratch, err := NewScratch(t.TempDir())
 	if err != nil {
@@ -80,7 +67,7 @@ func (r *rig) run(in ort.Values) map[string][]float32 {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	s, err := ort.NewSession(environment(r.t), m, r.options)
+	s, err := ort.NewSession(orttest.Environment(r.t), m, r.options)
 	if err != nil {
 		r.t.Fatalf("%v\n%s", err, r.b.G.Dump())
 	}

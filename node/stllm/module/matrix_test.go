@@ -10,6 +10,7 @@ import (
 	"github.com/stllm/stllm/node/checkpoint"
 	"github.com/stllm/stllm/node/graph"
 	"github.com/stllm/stllm/node/ort"
+	"github.com/stllm/stllm/node/ort/orttest"
 )
 
 // shelf is a Finder over made tensors.
@@ -54,7 +55,7 @@ func randomBlocks(r *rand.Rand, d checkpoint.DType, n, k int) []byte {
 // Products with matrices as they are stored equal those with their float32 values, but for the 8-bit rounding of x; and
 // with Expand they are those.
 func TestStoredMatrices(t *testing.T) {
-	env := environment(t)
+	env := orttest.Environment(t)
 	r := rand.New(rand.NewPCG(5, 6))
 	const rows = 3
 	for _, c := range []struct {

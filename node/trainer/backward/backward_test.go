@@ -1,7 +1,6 @@
 package backward
 
 import (
-	"errors"
 	"math"
 	"math/rand/v2"
 	"strings"
@@ -9,20 +8,8 @@ import (
 
 	"github.com/stllm/stllm/node/graph"
 	"github.com/stllm/stllm/node/ort"
+	"github.com/stllm/stllm/node/ort/orttest"
 )
-
-func environment(t *testing.T) *ort.Environment {
-	t.Helper()
-	env, err := ort.OpenDefault()
-	var missing *ort.MissingError
-	if errors.As(err, &missing) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return env
-}
 
 // input is a test's input: sizes at run time, dims in the graph, and numbers from low to high.
 type input struct {
@@ -143,7 +130,7 @@ func scalar(g *graph.Graph, y *graph.Value) *graph.Value {
 }
 
 func TestGradientsAgainstDifferences(t *testing.T) {
-	env := environment(t)
+	env := orttest.Environment(t)
 	for name, c := range cases() {
 		t.Run(name, func(t *testing.T) {
 			g := graph.New("test")
@@ -289,7 +276,7 @@ func TestMissingGradientsAreNamed(t *testing.T) {
 
 // Results have gradients as inputs do, also where rules look through them: of x·σ(x) that of σ(x) is x.
 func TestResults(t *testing.T) {
-	env := environment(t)
+	env := orttest.Environment(t)
 	g := graph.New("test")
 	x := g.Input("x", graph.Float32, graph.D(3))
 	part := g.Sigmoid(x)
@@ -308,7 +295,7 @@ func TestResults(t *testing.T) {
 
 // Equals share a gradient: it is neither lost nor counted twice.
 func TestEquals(t *testing.T) {
-	env := environment(t)
+	env := orttest.Environment(t)
 	for name, build := range map[string]func(g *graph.Graph, x *graph.Value) *graph.Value{
 		"max":        func(g *graph.Graph, x *graph.Value) *graph.Value { return g.Max(x, g.Identity(x)) },
 		"min":        func(g *graph.Graph, x *graph.Value) *graph.Value { return g.Min(x, g.Identity(x)) },

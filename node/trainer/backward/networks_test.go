@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/stllm/stllm/node/graph"
+	"github.com/stllm/stllm/node/ort/orttest"
 	"github.com/stllm/stllm/node/points/network"
 	"github.com/stllm/stllm/node/stllm/module"
 )
@@ -39,7 +40,7 @@ func (m made) Float32(name string, shape ...int) ([]float32, error) {
 // along compares the gradient for the graph's first input with the difference quotient along some directions.
 func along(t *testing.T, g *graph.Graph, r *rand.Rand, y *graph.Value, sizes ...int) {
 	t.Helper()
-	env := environment(t)
+	env := orttest.Environment(t)
 	x := g.Inputs()[0]
 	loss := scalar(g, y)
 	d, err := Of(g, loss, []*graph.Value{x})
