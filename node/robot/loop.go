@@ -194,10 +194,16 @@ func (r *Robot) warn(key, message string) {
 	}
 }
 
+// maxTroubles bounds what /diagnostics goes on telling.
+const maxTroubles = 64
+
 // event takes note of trouble on the wire.
 func (r *Robot) event(e transport.Event) {
 	r.s.events[e.Kind] += max(1, e.Count)
 	r.s.lastEvent = e.Message
+	if key := string(e.Kind) + " " + e.Topic; len(r.s.troubles) < maxTroubles || r.s.troubles[key] != "" {
+		r.s.troubles[key] = e.Message
+	}
 	r.warn("event "+string(e.Kind)+e.Topic, e.Message)
 }
 

@@ -135,6 +135,7 @@ type state struct {
 	repeats     repeats
 	events      map[transport.EventKind]uint64
 	lastEvent   string
+	troubles    map[string]string // kind and topic: the last message
 	rates       rates
 	dirty       bool // markers are out of date
 }
@@ -179,7 +180,7 @@ func New(cfg Config) (*Robot, error) {
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
 	r.s = state{
 		params: cfg.Params, model: cfg.Model, active: !cfg.Inactive, tf: buffer, tfRejected: map[string]uint64{}, window: win,
-		imageSource: -1, drops: map[Cause]uint64{}, events: map[transport.EventKind]uint64{},
+		imageSource: -1, drops: map[Cause]uint64{}, events: map[transport.EventKind]uint64{}, troubles: map[string]string{},
 		repeats: repeats{now: func() time.Duration { return time.Since(r.start) }, seen: map[string]*repeat{}},
 	}
 	if err := r.connect(); err != nil {

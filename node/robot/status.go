@@ -80,7 +80,8 @@ type Status struct {
 
 	Events       map[transport.EventKind]uint64
 	LastEvent    string
-	Unpublished  uint64 // publications that the transport refused
+	Troubles     map[string]string // by kind and topic: the last message
+	Unpublished  uint64            // publications that the transport refused
 	Subscribers  []transport.EndpointStats
 	Publications []transport.EndpointStats
 }
@@ -93,7 +94,7 @@ func (r *Robot) status() Status {
 		TFFrames: s.tf.Frames(), TFRejected: maps.Clone(s.tfRejected),
 		MapWorking: s.maps.working(), MapError: s.maps.failed, Maps: s.maps.received, MapFailures: s.maps.failures,
 		ModelState: "ready", Asked: s.stats.asked, Answered: s.stats.answered, Errors: maps.Clone(s.stats.errors), Queued: len(s.queue),
-		Answering: s.running != nil, LastAnswer: s.stats.last, Events: maps.Clone(s.events), LastEvent: s.lastEvent, Unpublished: r.ends.failed.Load(),
+		Answering: s.running != nil, LastAnswer: s.stats.last, Events: maps.Clone(s.events), LastEvent: s.lastEvent, Troubles: maps.Clone(s.troubles), Unpublished: r.ends.failed.Load(),
 	}
 	if c := s.cameras.latest; c != nil && c.err != nil {
 		st.CameraError = c.err.Error()
@@ -296,6 +297,9 @@ func (r *Robot) transportStatus(st *Status) msgs.DiagnosticStatus {
 		addCounts(d, "", r.cfg.Counters(), func(s string) string { return s })
 	}
 	addCounts(d, "event: ", st.Events, func(k transport.EventKind) string { return string(k) })
+	for _, k := range slices.Sorted(maps.Keys(st.Troubles)) {
+		add(d, "last "+k, st.Troubles[k])
+	}
 	if dropped > 0 {
 		set(d, msgs.DiagnosticStatusWarn, "%d messages were dropped", dropped)
 	}

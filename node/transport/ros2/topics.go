@@ -64,10 +64,13 @@ func (n *Node) status(kind dds.Kind, wire string, qos dds.QoS, c *counters) func
 		case dds.Incompatible:
 			// Who it is and what it offers is known a little later.
 			time.AfterFunc(300*time.Millisecond, func() { n.incompatible(kind, wire, qos, s.Policy) })
-		case dds.Lost, dds.Rejected:
+		case dds.Lost:
 			c.dropped.Add(uint64(s.Count))
-			n.events.add(transport.EventLost, rosName(wire), fmt.Sprintf(
-				"%s: messages were lost on the way (big ones with best_effort need net.core.rmem_max; or ask for reliable)", rosName(wire)), uint64(s.Count))
+			why := "lost on the way (big ones need a large net.core.rmem_max; or ask for reliable), or came faster than they are taken"
+			if qos.Reliable {
+				why = "replaced by newer ones before they were taken here, or given up by their sender; raise the depth of both"
+			}
+			n.events.add(transport.EventLost, rosName(wire), fmt.Sprintf("%s: messages were %s", rosName(wire), why), uint64(s.Count))
 		}
 	}
 }

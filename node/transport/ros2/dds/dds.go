@@ -95,12 +95,11 @@ type Discovery struct {
 // StatusKind says what happened to an endpoint.
 type StatusKind int
 
-// The kinds, as the shim numbers them.
+// The kinds; the shim numbers the first two.
 const (
 	Matched      StatusKind = 1 // Count: peers now
 	Incompatible StatusKind = 2 // Count: endpoints so far; Policy: the DDS policy id
-	Lost         StatusKind = 3 // Count: samples
-	Rejected     StatusKind = 4 // Count: samples
+	Lost         StatusKind = 3 // Count: samples that a reader never got to
 )
 
 // Status is an event of one endpoint.

@@ -183,7 +183,7 @@ type Reader struct {
 }
 
 // NewReader makes a reader. deliver owns the sample it gets; while it runs, samples wait in the reader's history and the
-// oldest are dropped when it is full.
+// oldest are dropped when it is full, which status is told by kind Lost when the next one is taken.
 func (p *Participant) NewReader(topic, typ string, qos QoS, status func(Status), deliver func(Sample)) (*Reader, error) {
 	var t text
 	defer t.free()
@@ -195,17 +195,18 @@ func (p *Participant) NewReader(topic, typ string, qos QoS, status func(Status),
 		r.handle.Delete()
 		return nil, fmt.Errorf("reader of %s (%s): %s", topic, typ, C.GoString(&message[0]))
 	}
-	go r.run(e.wake, deliver)
+	go r.run(e, deliver)
 	return r, nil
 }
 
-func (r *Reader) run(wake <-chan struct{}, deliver func(Sample)) {
+func (r *Reader) run(e *endpoint, deliver func(Sample)) {
 	defer close(r.done)
+	var missing gaps
 	for {
 		select {
 		case <-r.stop:
 			return
-		case <-wake:
+		case <-e.wake:
 		}
 		for {
 			select {
@@ -216,6 +217,9 @@ func (r *Reader) run(wake <-chan struct{}, deliver func(Sample)) {
 			var s C.dds_sample
 			if C.dds_reader_take(r.c, &s) == 0 {
 				break
+			}
+			if n := missing.skipped(guidOf(&s.writer), int64(s.sequence)); n > 0 && e.status != nil {
+				e.status(Status{Kind: Lost, Count: n})
 			}
 			if s.valid == 0 {
 				continue // an instance's end, which ROS does not use

@@ -24,7 +24,7 @@ typedef struct {
 	size_t size;
 } dds_sample;
 
-enum { DDS_MATCHED = 1, DDS_INCOMPATIBLE = 2, DDS_LOST = 3, DDS_REJECTED = 4 };
+enum { DDS_MATCHED = 1, DDS_INCOMPATIBLE = 2 };
 enum { DDS_PARTICIPANT = 1, DDS_WRITER = 2, DDS_READER = 3 };
 
 typedef struct {
