@@ -1,22 +1,16 @@
 package eval
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/stllm/stllm/bags/judge"
+	"github.com/stllm/stllm/bags/internal/service"
 	"github.com/stllm/stllm/node/imaging"
 )
 
@@ -33,15 +27,14 @@ type EndpointOptions struct {
 	Pause     time.Duration // before the second try, doubled after each; default 2 s
 	Timeout   time.Duration // of one request, default 3 min
 	PerMinute int           // requests a minute at most; 0: no limit
-	HTTP      *http.Client  // default: one of its own
+	HTTP      *http.Client  // nil: the default one
 }
 
 // Endpoint answers through a server: it sees the pictures in order and the question, and nothing of poses and map.
 type Endpoint struct {
-	o    EndpointOptions
-	to   string
-	mu   sync.Mutex
-	next time.Time // of the next request, where there is a limit
+	o      EndpointOptions
+	server service.Server
+	limit  *service.Limiter
 }
 
 // NewEndpoint checks the options.
@@ -73,10 +66,7 @@ func NewEndpoint(o EndpointOptions) (*Endpoint, error) {
 	if o.Timeout <= 0 {
 		o.Timeout = 3 * time.Minute
 	}
-	if o.HTTP == nil {
-		o.HTTP = &http.Client{}
-	}
-	return &Endpoint{o: o, to: strings.TrimSuffix(u.String(), "/") + "/chat/completions"}, nil
+	return &Endpoint{o: o, server: service.Chat(u.String(), o.Key, o.HTTP), limit: service.NewLimiter(o.PerMinute)}, nil
 }
 
 // ID names the model.
@@ -99,14 +89,11 @@ func (e *Endpoint) Answer(ctx context.Context, q Query) (Reply, error) {
 	if err != nil {
 		return Reply{}, err
 	}
-	body, err := json.Marshal(map[string]any{"model": e.o.Model, "temperature": 0, "max_tokens": e.o.MaxTokens,
-		"messages": []any{map[string]any{"role": "user", "content": content}}})
-	if err != nil {
-		return Reply{}, fmt.Errorf("ask %s: %w", e.o.Model, err)
-	}
-	pause := e.o.Pause
+	body := map[string]any{"model": e.o.Model, "temperature": 0, "max_tokens": e.o.MaxTokens,
+		"messages": []any{map[string]any{"role": "user", "content": content}}}
+	pause := service.Backoff(e.o.Pause)
 	for try := 1; ; try++ {
-		if err := e.turn(ctx); err != nil {
+		if err := e.limit.Wait(ctx); err != nil {
 			return Reply{}, err
 		}
 		text, err := e.post(ctx, body)
@@ -116,19 +103,12 @@ func (e *Endpoint) Answer(ctx context.Context, q Query) (Reply, error) {
 		if ctx.Err() != nil {
 			return Reply{}, ctx.Err()
 		}
-		var status *judge.StatusError
-		refused := errors.As(err, &status)
-		if try >= e.o.Tries || refused && !status.Transient() {
+		if try >= e.o.Tries || !service.Transient(err) {
 			return Reply{}, fmt.Errorf("ask %s, try %d: %w", e.o.Model, try, err)
 		}
-		wait := pause + rand.N(pause/4+1) // workers that failed together do not come back together
-		if refused {
-			wait = max(wait, min(status.RetryAfter, 5*time.Minute))
-		}
-		if err := rest(ctx, wait); err != nil {
+		if err := pause.Wait(ctx, err); err != nil {
 			return Reply{}, err
 		}
-		pause = min(2*pause, time.Minute)
 	}
 }
 
@@ -172,94 +152,18 @@ func (e *Endpoint) jpeg(p *imaging.RGB) ([]byte, error) {
 	return p.JPEG(90)
 }
 
-// maxEndpointReply bounds what is read of a response.
-const maxEndpointReply = 4 << 20
-
-func (e *Endpoint) post(ctx context.Context, body []byte) (string, error) {
+func (e *Endpoint) post(ctx context.Context, body any) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.o.Timeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.to, bytes.NewReader(body))
-	if err != nil {
-		return "", err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	if e.o.Key != "" {
-		req.Header.Set("Authorization", "Bearer "+e.o.Key)
-	}
-	res, err := e.o.HTTP.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer res.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(res.Body, maxEndpointReply+1))
-	if err != nil {
-		return "", fmt.Errorf("read the reply: %w", err)
-	}
-	if len(raw) > maxEndpointReply {
-		return "", fmt.Errorf("reply is longer than %d bytes", maxEndpointReply)
-	}
-	if res.StatusCode != http.StatusOK {
-		return "", &judge.StatusError{Code: res.StatusCode, Body: e.clean(raw), RetryAfter: seconds(res.Header.Get("Retry-After"))}
-	}
 	var out struct {
 		Choices []struct{ Message struct{ Content *string } }
 	}
-	if err := json.Unmarshal(raw, &out); err != nil {
-		return "", fmt.Errorf("reply is not the expected JSON: %w: %s", err, e.clean(raw))
+	raw, err := e.server.Post(ctx, body, &out)
+	if err != nil {
+		return "", err
 	}
 	if len(out.Choices) == 0 || out.Choices[0].Message.Content == nil {
-		return "", fmt.Errorf("reply has no choices with a text: %s", e.clean(raw))
+		return "", fmt.Errorf("reply has no choices with a text: %s", e.server.Snippet(raw))
 	}
 	return *out.Choices[0].Message.Content, nil
-}
-
-// clean shortens a reply for a message and takes the key out, should the server repeat it.
-func (e *Endpoint) clean(b []byte) string {
-	s := strings.Join(strings.Fields(strings.ToValidUTF8(string(b), "?")), " ")
-	if e.o.Key != "" {
-		s = strings.ReplaceAll(s, e.o.Key, "(key)")
-	}
-	if len(s) > 200 {
-		s = strings.ToValidUTF8(s[:200], "") + "…"
-	}
-	return s
-}
-
-func seconds(v string) time.Duration {
-	if s, err := strconv.Atoi(v); err == nil && s >= 0 && s < 1e6 {
-		return time.Duration(s) * time.Second
-	}
-	if t, err := http.ParseTime(v); err == nil {
-		return max(0, time.Until(t))
-	}
-	return 0
-}
-
-// turn waits until the limit of requests a minute allows another one.
-func (e *Endpoint) turn(ctx context.Context) error {
-	if e.o.PerMinute == 0 {
-		return ctx.Err()
-	}
-	e.mu.Lock()
-	at := e.next
-	if now := time.Now(); at.Before(now) {
-		at = now
-	}
-	e.next = at.Add(time.Minute / time.Duration(e.o.PerMinute))
-	e.mu.Unlock()
-	return rest(ctx, time.Until(at))
-}
-
-func rest(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

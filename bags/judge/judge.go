@@ -9,10 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"sync"
 	"time"
+
+	"github.com/stllm/stllm/bags/internal/service"
 )
 
 // Options of a run.
@@ -138,14 +139,14 @@ func Run(ctx context.Context, c Client, items []Item, done map[string]Result, o 
 	finished := total - len(todo)
 	o.Progress(finished, total)
 	work, results := make(chan Item), make(chan Result)
-	tick := limiter(ctx, o.PerMinute)
+	limit := service.NewLimiter(o.PerMinute)
 	var wg sync.WaitGroup
 	for range o.Workers {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
 			for it := range work {
-				r := one(ctx, c, it, o, tick)
+				r := one(ctx, c, it, o, limit)
 				select {
 				case results <- r:
 				case <-ctx.Done():
@@ -186,50 +187,17 @@ func Run(ctx context.Context, c Client, items []Item, done map[string]Result, o 
 	return all, ctx.Err()
 }
 
-// limiter gives at most n permits a minute, evenly.
-func limiter(ctx context.Context, n int) func() error {
-	if n <= 0 {
-		return ctx.Err
-	}
-	var mu sync.Mutex
-	next := time.Now()
-	return func() error {
-		mu.Lock()
-		at := next
-		if now := time.Now(); at.Before(now) {
-			at = now
-		}
-		next = at.Add(time.Minute / time.Duration(n))
-		mu.Unlock()
-		return sleep(ctx, time.Until(at))
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // one asks until a valid verdict comes or the tries are used up.
-func one(ctx context.Context, c Client, it Item, o Options, permit func() error) Result {
+func one(ctx context.Context, c Client, it Item, o Options, limit *service.Limiter) Result {
 	res := Result{ID: it.ID, Task: it.Task, Judge: c.Name(), Form: o.Form, Verdict: Invalid}
 	text, err := prompt(it, o.Form, o.Lenient)
 	if err != nil {
 		res.Error = err.Error()
 		return res
 	}
-	pause := o.FirstPause
+	pause := service.Backoff(o.FirstPause)
 	for try := 1; ; try++ {
-		if err = permit(); err != nil {
+		if err = limit.Wait(ctx); err != nil {
 			res.Error = err.Error()
 			return res
 		}
@@ -243,18 +211,12 @@ func one(ctx context.Context, c Client, it Item, o Options, permit func() error)
 				return res
 			}
 		}
-		if try >= o.Tries || err != nil && !transient(err) {
+		if try >= o.Tries || err != nil && !service.Transient(err) {
 			break
 		}
-		wait := pause + rand.N(pause/4+1) // workers that failed together do not come back together
-		var status *StatusError
-		if errors.As(err, &status) {
-			wait = max(wait, status.RetryAfter)
-		}
-		if sleep(ctx, wait) != nil {
+		if pause.Wait(ctx, err) != nil {
 			break
 		}
-		pause = min(2*pause, time.Minute)
 	}
 	if err != nil {
 		res.Error = err.Error()

@@ -60,15 +60,15 @@ func TestPromptForms(t *testing.T) {
 	}
 }
 
-// service misbehaves in a set order for each item, then answers.
-type service struct {
+// unruly misbehaves in a set order for each item, then answers.
+type unruly struct {
 	mu     sync.Mutex
 	seen   map[string]int
 	bodies []string
 	script func(item string, nth int, w http.ResponseWriter) bool // true: handled
 }
 
-func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *unruly) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b, _ := io.ReadAll(r.Body)
 	item := "?"
 	if i := strings.Index(string(b), "Query: item-"); i >= 0 {
@@ -98,7 +98,7 @@ func quick() Options {
 }
 
 func TestAServiceThatMisbehaves(t *testing.T) {
-	s := &service{seen: map[string]int{}, script: func(item string, nth int, w http.ResponseWriter) bool {
+	s := &unruly{seen: map[string]int{}, script: func(item string, nth int, w http.ResponseWriter) bool {
 		if nth > 1 && item != "5" && item != "6" {
 			return false
 		}
@@ -163,7 +163,7 @@ func TestAServiceThatMisbehaves(t *testing.T) {
 
 func TestResume(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "judge.jsonl")
-	s := &service{seen: map[string]int{}, script: func(string, int, http.ResponseWriter) bool { return false }}
+	s := &unruly{seen: map[string]int{}, script: func(string, int, http.ResponseWriter) bool { return false }}
 	srv := httptest.NewServer(s)
 	defer srv.Close()
 	c := &OpenAI{Endpoint: srv.URL, Model: "m", HTTP: srv.Client()}
@@ -219,7 +219,7 @@ func TestResume(t *testing.T) {
 }
 
 func TestCancelEndsTheRun(t *testing.T) {
-	s := &service{seen: map[string]int{}, script: func(_ string, _ int, w http.ResponseWriter) bool {
+	s := &unruly{seen: map[string]int{}, script: func(_ string, _ int, w http.ResponseWriter) bool {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return true
 	}}
