@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"github.com/stllm/stllm/node/label"
 	"github.com/stllm/stllm/node/stllm"
 )
 
@@ -153,5 +154,5 @@ func (g *generator) pairs() (out [][2]Action) {
 // dir is where an object is during an action, at its middle.
 func (g *generator) dir(o Object, a Action) string {
 	x, z := local(g.s.at((a.Start+a.Stop)/2).Pose, o.Place)
-	return direction(x, z, g.o.Rules.Main, g.o.Rules.Side)
+	return label.Direction(x, z, g.o.Rules.Main, g.o.Rules.Side)
 }

@@ -41,16 +41,7 @@ func walk() *Scene {
 	return s
 }
 
-func TestDirectionRule(t *testing.T) {
-	for _, c := range []struct {
-		x, z float64
-		want string
-	}{{0, 0, "here"}, {1.5, 1.5, "here"}, {1.6, 0.9, "right"}, {1.6, 1.1, "front-right"}, {-1.1, -1.6, "back-left"}, {-1, -1.6, "back"}, {-2, 0, "left"}, {0, 1.51, "front"},
-		{0.9, 1.6, "front"}, {-1.6, -1.6, "back-left"}} {
-		if got := direction(c.x, c.z, 1.5, 1.0); got != c.want {
-			t.Errorf("(%g, %g): %s, expected %s", c.x, c.z, got, c.want)
-		}
-	}
+func TestSlopeAndLocal(t *testing.T) {
 	if s := slope([]float64{1, 3, 5, 7}); math.Abs(s-2) > 1e-12 || slope([]float64{4}) != 0 {
 		t.Errorf("slope %g", s)
 	}

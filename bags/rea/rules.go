@@ -2,7 +2,6 @@ package rea
 
 import (
 	"fmt"
-	"math"
 
 	"gonum.org/v1/gonum/spatial/r3"
 
@@ -46,27 +45,6 @@ func (r Rules) withDefaults() (Rules, error) {
 func local(pose geometry.Transform, p r3.Vec) (x, z float64) {
 	q := pose.Inverse().Apply(p)
 	return q.X, q.Z
-}
-
-// direction is the published rule. The names are ours: front for forward, here for centered.
-func direction(x, z, main, side float64) string {
-	ax, az := math.Abs(x), math.Abs(z)
-	across, along := "right", "front"
-	if x < 0 {
-		across = "left"
-	}
-	if z < 0 {
-		along = "back"
-	}
-	switch {
-	case ax <= main && az <= main:
-		return "here"
-	case ax > main && az > side || az > main && ax > side:
-		return along + "-" + across
-	case ax > az:
-		return across
-	}
-	return along
 }
 
 // phrase says a direction as the released answers do, but for "centered of the person", which is none.

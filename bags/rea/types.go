@@ -139,7 +139,7 @@ func (g *generator) find() (out []Generated) {
 	end := g.s.Poses[len(g.s.Poses)-1]
 	ask := func(name, on string, place r3.Vec) {
 		x, z := local(end.Pose, place)
-		d := direction(x, z, g.o.Rules.FindMain, g.o.Rules.FindSide)
+		d := label.Direction(x, z, g.o.Rules.FindMain, g.o.Rules.FindSide)
 		q := Generated{Task: stllm.TaskFindItem, Form: "find", About: name, Start: g.s.Poses[0].Stamp, Stop: end.Stamp, Label: on + ", " + d}
 		q.Question = fmt.Sprintf(g.form("Where is the %s, and how does the person get to it?", "Where was the %s left, and how is it reached from here?"), name)
 		q.Answer = fmt.Sprintf("The %s lies on the %s, which is now %s, who can %s.", name, on, phrase(d), reach(d))

@@ -2,6 +2,7 @@ package label
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"strings"
 
@@ -30,6 +31,29 @@ type Label struct {
 // Directions are the values of Label.Direction.
 func Directions() []string {
 	return []string{"front", "back", "left", "right", "front-left", "front-right", "back-left", "back-right", "here"}
+}
+
+// Direction is REA's rule: which of [Directions] a place is in that is x to the right and z ahead, in the units of the
+// thresholds. An axis counts beyond main, and the other one joins it beyond side. The names are ours: front for forward, here
+// for centered.
+func Direction(x, z, main, side float64) string {
+	ax, az := math.Abs(x), math.Abs(z)
+	across, along := "right", "front"
+	if x < 0 {
+		across = "left"
+	}
+	if z < 0 {
+		along = "back"
+	}
+	switch {
+	case ax <= main && az <= main:
+		return "here"
+	case ax > main && az > side || az > main && ax > side:
+		return along + "-" + across
+	case ax > az:
+		return across
+	}
+	return along
 }
 
 // String is the form in which labels are written and compared: "front-left", "closer", "nearer: sink", "counter, back",

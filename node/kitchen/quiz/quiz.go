@@ -341,25 +341,7 @@ func Ego(camera geometry.Transform, p r3.Vec) (right, ahead float64) {
 }
 
 // Direction is the label of a place x metres to the right and z metres ahead.
-func (t Thresholds) Direction(x, z float64) string {
-	ax, az := math.Abs(x), math.Abs(z)
-	depth, side := "front", "right"
-	if z < 0 {
-		depth = "back"
-	}
-	if x < 0 {
-		side = "left"
-	}
-	switch {
-	case ax <= t.Main && az <= t.Main:
-		return "here"
-	case ax > t.Main && az > t.Side || az > t.Main && ax > t.Side:
-		return depth + "-" + side
-	case ax > az:
-		return side
-	}
-	return depth
-}
+func (t Thresholds) Direction(x, z float64) string { return label.Direction(x, z, t.Main, t.Side) }
 
 // way is turn and walk of a route to a place.
 func (t Thresholds) way(x, z float64) []msgs.PlanStep {
