@@ -2,9 +2,7 @@ package bags_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"io"
-	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -71,14 +69,8 @@ type expected struct {
 
 func TestOddBags(t *testing.T) {
 	folder := filepath.Join(testdata.Data(t), "odd")
-	text, err := os.ReadFile(filepath.Join(folder, "expected.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var want map[string]expected
-	if err := json.Unmarshal(text, &want); err != nil {
-		t.Fatal(err)
-	}
+	testdata.JSON(t, filepath.Join(folder, "expected.json"), &want)
 	for name, w := range want {
 		t.Run(name, func(t *testing.T) {
 			r := open(t, filepath.Join(folder, name))

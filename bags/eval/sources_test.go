@@ -219,14 +219,8 @@ func TestREAFaults(t *testing.T) {
 
 func TestREABrokenList(t *testing.T) {
 	list := reaItems(t, 3)
-	b, err := os.ReadFile(list)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var raw []map[string]any
-	if err := json.Unmarshal(b, &raw); err != nil {
-		t.Fatal(err)
-	}
+	testdata.JSON(t, list, &raw)
 	raw[1]["metadata"] = map[string]any{"question_type": "weather"}
 	more, err := json.Marshal(append(raw, raw[0], raw[2]))
 	if err != nil {

@@ -1,10 +1,7 @@
 package metrics
 
 import (
-	"encoding/json"
 	"math"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/stllm/stllm/node/testdata"
@@ -50,15 +47,8 @@ type golden struct {
 
 func load(t *testing.T) golden {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(testdata.Golden(t, "metrics"), "metrics.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var g golden
-	if err := json.Unmarshal(b, &g); err != nil {
-		t.Fatal(err)
-	}
-	if len(g.Pairs) == 0 {
+	if testdata.JSON(t, testdata.Golden(t, "metrics", "metrics.json"), &g); len(g.Pairs) == 0 {
 		t.Fatal("no pairs in metrics.json")
 	}
 	return g

@@ -2,11 +2,8 @@ package metrics_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"math"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -83,14 +80,8 @@ func same(t *testing.T, what string, got, want metrics.Figures) {
 
 // All figures of metrics.json: the corpus, every type as a corpus of its own, every pair. The tokens are ours, too.
 func TestGoldenScores(t *testing.T) {
-	b, err := os.ReadFile(filepath.Join(testdata.Golden(t, "metrics"), "metrics.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var g golden
-	if err := json.Unmarshal(b, &g); err != nil {
-		t.Fatal(err)
-	}
+	testdata.JSON(t, testdata.Golden(t, "metrics", "metrics.json"), &g)
 	if len(g.Pairs) == 0 || len(g.ByType) == 0 {
 		t.Fatal("metrics.json has no pairs or no types")
 	}

@@ -160,17 +160,11 @@ func near(t *testing.T, f framesLine, want geometry.Transform, metres, degrees f
 // The real kitchen: every frame with TF on both sides agrees with its true pose; no frame is silently missing.
 func TestRealKitchen(t *testing.T) {
 	bag := testdata.Data(t, "kitchen_a.bag")
-	data, err := os.ReadFile(testdata.Data(t, "kitchen_a.poses.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var truth []struct {
 		Stamp   float64
 		Optical [4][4]float64 `json:"optical_in_map"`
 	}
-	if err := json.Unmarshal(data, &truth); err != nil {
-		t.Fatal(err)
-	}
+	testdata.JSON(t, testdata.Data(t, "kitchen_a.poses.json"), &truth)
 	out := t.TempDir()
 	res := play(t, out, 0, bag)
 	dropped := bytes.Count(read(t, out, "dropped.jsonl"), []byte("\n"))

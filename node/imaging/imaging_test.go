@@ -2,7 +2,6 @@ package imaging
 
 import (
 	"bytes"
-	"encoding/json"
 	"image"
 	"image/color"
 	"image/png"
@@ -50,17 +49,11 @@ func TestGoldenResize(t *testing.T) {
 
 func TestGoldenFrames(t *testing.T) {
 	dir := testdata.Golden(t, "core")
-	b, err := os.ReadFile(filepath.Join(dir, "cases.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var list struct {
 		Image int
 		Cases []struct{ Name string }
 	}
-	if err := json.Unmarshal(b, &list); err != nil {
-		t.Fatal(err)
-	}
+	testdata.JSON(t, filepath.Join(dir, "cases.json"), &list)
 	for _, c := range list.Cases {
 		x, _ := testdata.Tensors(t, filepath.Join(dir, "case_"+c.Name+".safetensors"))
 		want := x["frames.resized"]

@@ -1,9 +1,7 @@
 package rays
 
 import (
-	"encoding/json"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -67,13 +65,7 @@ func TestGoldenCases(t *testing.T) {
 			Voxel     float64
 		}
 	}
-	raw, err := os.ReadFile(filepath.Join(dir, "cases.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(raw, &info); err != nil {
-		t.Fatal(err)
-	}
+	testdata.JSON(t, filepath.Join(dir, "cases.json"), &info)
 	if len(info.Cases) == 0 {
 		t.Fatal("cases.json has no cases")
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -149,17 +148,11 @@ func play(t *testing.T, path string, tfTimeout float64, pace func()) *played {
 // The poses of the real kitchen agree with the true ones, and answers do not depend on speed.
 func TestKitchen(t *testing.T) {
 	path := testdata.Data(t, "kitchen_a.bag")
-	text, err := os.ReadFile(testdata.Data(t, "kitchen_a.poses.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var truth []struct {
 		Stamp   float64       `json:"stamp"`
 		Optical [4][4]float64 `json:"optical_in_map"`
 	}
-	if err := json.Unmarshal(text, &truth); err != nil {
-		t.Fatal(err)
-	}
+	testdata.JSON(t, testdata.Data(t, "kitchen_a.poses.json"), &truth)
 	p := play(t, path, 0.5, nil)
 	worst, angle, matched := 0.0, 0.0, 0
 	for _, f := range p.frames {

@@ -1,7 +1,6 @@
 package stllm
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
 	"os"
@@ -72,13 +71,9 @@ type goldenCase struct {
 
 func goldenCases(t *testing.T) []goldenCase {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(testdata.Golden(t, "core"), "cases.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var list struct{ Cases []goldenCase }
-	if err := json.Unmarshal(data, &list); err != nil || len(list.Cases) == 0 {
-		t.Fatalf("cases.json: %v, %d cases", err, len(list.Cases))
+	if testdata.JSON(t, testdata.Golden(t, "core", "cases.json"), &list); len(list.Cases) == 0 {
+		t.Fatal("cases.json has no cases")
 	}
 	return list.Cases
 }

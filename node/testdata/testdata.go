@@ -2,6 +2,7 @@
 package testdata
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
@@ -45,6 +46,18 @@ func Long(t testing.TB) {
 	t.Helper()
 	if os.Getenv("STLLM_LONG") == "" {
 		t.Skip("long test: set STLLM_LONG=1 or run make test-long")
+	}
+}
+
+// JSON decodes a whole file.
+func JSON(t testing.TB, path string, into any) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(data, into)
+	}
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
 	}
 }
 

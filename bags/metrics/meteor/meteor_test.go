@@ -1,7 +1,6 @@
 package meteor
 
 import (
-	"encoding/json"
 	"math"
 	"os"
 	"path/filepath"
@@ -57,24 +56,13 @@ type group struct {
 	Corpus part
 }
 
-func readJSON(t *testing.T, name string, into any) {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join(testdata.Golden(t, "metrics"), name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(b, into); err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-}
-
 func TestGoldenMETEOR(t *testing.T) {
 	r := tables(t)
 	var parts struct {
 		Raw, PTB group
 		Several  group `json:"several_references"`
 	}
-	readJSON(t, "meteor_parts.json", &parts)
+	testdata.JSON(t, testdata.Golden(t, "metrics", "meteor_parts.json"), &parts)
 	var texts struct {
 		Pairs []struct {
 			Reference, Hypothesis string
@@ -87,7 +75,7 @@ func TestGoldenMETEOR(t *testing.T) {
 			}
 		} `json:"several_references"`
 	}
-	readJSON(t, "metrics.json", &texts)
+	testdata.JSON(t, testdata.Golden(t, "metrics", "metrics.json"), &texts)
 	var raw, ptb, several []Pair
 	for _, p := range texts.Pairs {
 		raw = append(raw, Pair{[]string{p.Reference}, p.Hypothesis})

@@ -1,7 +1,6 @@
 package sensim
 
 import (
-	"encoding/json"
 	"math"
 	"os"
 	"path/filepath"
@@ -31,17 +30,6 @@ func encoder(t *testing.T) *Encoder {
 	return e
 }
 
-func golden(t *testing.T, name string, into any) {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join(testdata.Golden(t, "metrics"), name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(b, into); err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-}
-
 const tolerance = 1e-4
 
 func TestGoldenVectors(t *testing.T) {
@@ -52,7 +40,7 @@ func TestGoldenVectors(t *testing.T) {
 			Head []float64
 		}
 	}
-	golden(t, "sensim_vectors.json", &g)
+	testdata.JSON(t, testdata.Golden(t, "metrics", "sensim_vectors.json"), &g)
 	if len(g.Items) == 0 {
 		t.Fatal("sensim_vectors.json has no items")
 	}
@@ -95,7 +83,7 @@ func TestGoldenSimilarity(t *testing.T) {
 			SenSim                      float64
 		}
 	}
-	golden(t, "metrics.json", &g)
+	testdata.JSON(t, testdata.Golden(t, "metrics", "metrics.json"), &g)
 	if len(g.Pairs) == 0 {
 		t.Fatal("metrics.json has no pairs")
 	}

@@ -1,7 +1,6 @@
 package layout
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,17 +29,11 @@ func byName(t *testing.T, c *config.Config) map[string]checkpoint.TensorSpec {
 }
 
 func TestGoldenPublished(t *testing.T) {
-	data, err := os.ReadFile(testdata.Golden(t, "core", "published_tensors.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var golden struct {
 		Parameters int64              `json:"parameters"`
 		Tensors    map[string][]int64 `json:"tensors"`
 	}
-	if err := json.Unmarshal(data, &golden); err != nil {
-		t.Fatal(err)
-	}
+	testdata.JSON(t, testdata.Golden(t, "core", "published_tensors.json"), &golden)
 	got := byName(t, config.Default())
 	total, points := int64(0), 0
 	for name, s := range got {

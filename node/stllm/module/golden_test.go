@@ -123,13 +123,9 @@ type goldenCase struct {
 // cases calls f for every case of the golden folder with its model and tensors.
 func cases(t *testing.T, f func(t *testing.T, c *config.Config, model *checkpoint.Folder, x map[string]testdata.Tensor)) {
 	dir := testdata.Golden(t, "core")
-	data, err := os.ReadFile(filepath.Join(dir, "cases.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var list struct{ Cases []goldenCase }
-	if err := json.Unmarshal(data, &list); err != nil || len(list.Cases) == 0 {
-		t.Fatalf("cases.json: %v, %d cases", err, len(list.Cases))
+	if testdata.JSON(t, filepath.Join(dir, "cases.json"), &list); len(list.Cases) == 0 {
+		t.Fatal("cases.json has no cases")
 	}
 	c, err := config.Load(filepath.Join(dir, "model"))
 	if err != nil {
