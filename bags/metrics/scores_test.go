@@ -1,4 +1,4 @@
-package metrics_test
+package metrics
 
 import (
 	"context"
@@ -7,32 +7,15 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stllm/stllm/bags/metrics"
 	"github.com/stllm/stllm/bags/metrics/meteor"
 	"github.com/stllm/stllm/bags/metrics/sensim"
 	"github.com/stllm/stllm/node/ort"
-	"github.com/stllm/stllm/node/testdata"
 )
 
-type corpus struct {
-	Raw, PTB metrics.Figures
-	SenSim   *float64
-}
-
-type golden struct {
-	Corpus  corpus
-	ByType  map[string]corpus  `json:"by_type"`
-	Authors map[string]float64 `json:"authors_evaluator_raw"`
-	Pairs   []struct {
-		corpus
-		Type, Reference, Hypothesis string
-	}
-}
-
 // resources are the optional parts; what is not on this machine is left out and logged.
-func resources(t *testing.T) metrics.Scorer {
+func resources(t *testing.T) Scorer {
 	t.Helper()
-	var s metrics.Scorer
+	var s Scorer
 	if path, err := meteor.Find(); err != nil {
 		t.Log(err)
 	} else if s.METEOR, err = meteor.Open(path); err != nil {
@@ -64,7 +47,7 @@ func near(t *testing.T, what string, got, want, tolerance float64) {
 	}
 }
 
-func same(t *testing.T, what string, got, want metrics.Figures) {
+func same(t *testing.T, what string, got, want Figures) {
 	t.Helper()
 	near(t, what+" BLEU-1", got.BLEU1, want.BLEU1, 1e-9)
 	near(t, what+" BLEU-2", got.BLEU2, want.BLEU2, 1e-9)
@@ -80,23 +63,19 @@ func same(t *testing.T, what string, got, want metrics.Figures) {
 
 // All figures of metrics.json: the corpus, every type as a corpus of its own, every pair. The tokens are ours, too.
 func TestGoldenScores(t *testing.T) {
-	var g golden
-	testdata.JSON(t, testdata.Golden(t, "metrics", "metrics.json"), &g)
-	if len(g.Pairs) == 0 || len(g.ByType) == 0 {
-		t.Fatal("metrics.json has no pairs or no types")
-	}
+	g := load(t)
 	scorer := resources(t)
-	var all []metrics.Pair
-	byType := map[string][]metrics.Pair{}
+	var all []Pair
+	byType := map[string][]Pair{}
 	for _, p := range g.Pairs {
-		pair := metrics.Pair{References: []string{p.Reference}, Hypothesis: p.Hypothesis}
+		pair := Pair{References: []string{p.Reference}, Hypothesis: p.Hypothesis}
 		all = append(all, pair)
 		byType[p.Type] = append(byType[p.Type], pair)
 	}
 	if err := scorer.Prepare(all); err != nil {
 		t.Fatal(err)
 	}
-	check := func(name string, pairs []metrics.Pair, want corpus) *metrics.Scores {
+	check := func(name string, pairs []Pair, want goldenScores) *Scores {
 		got, err := scorer.Score(t.Context(), pairs)
 		if err != nil {
 			t.Fatal(err)
@@ -111,7 +90,7 @@ func TestGoldenScores(t *testing.T) {
 	got := check("corpus", all, g.Corpus)
 	for i, p := range g.Pairs {
 		same(t, "pair raw", got.Each[i].Raw, p.Raw)
-		same(t, "pair ptb", got.Each[i].PTB, p.PTB)
+		same(t, "pair ptb", got.Each[i].PTB, p.PTB.Figures)
 	}
 	for typ, want := range g.ByType {
 		check(typ, byType[typ], want)
@@ -136,8 +115,8 @@ func (f fixed) Similarity(_ context.Context, a, _ []string) ([]float64, error) {
 }
 
 func TestMissingPartsAreNamed(t *testing.T) {
-	pairs := []metrics.Pair{{References: []string{"a b", "c d"}, Hypothesis: "a b"}, {References: []string{"e f"}, Hypothesis: "e\rf"}}
-	s, err := metrics.Scorer{Why: map[string]error{"SenSim": errors.New("no such folder")}}.Score(t.Context(), pairs)
+	pairs := []Pair{{References: []string{"a b", "c d"}, Hypothesis: "a b"}, {References: []string{"e f"}, Hypothesis: "e\rf"}}
+	s, err := Scorer{Why: map[string]error{"SenSim": errors.New("no such folder")}}.Score(t.Context(), pairs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,17 +127,17 @@ func TestMissingPartsAreNamed(t *testing.T) {
 	if s.Each[1].PTB.BLEU2 < 0.99 {
 		t.Errorf("a carriage return is no space: BLEU-2 is %g", s.Each[1].PTB.BLEU2)
 	}
-	s, err = metrics.Scorer{SenSim: fixed{value: 1}}.Score(t.Context(), pairs)
+	s, err = Scorer{SenSim: fixed{value: 1}}.Score(t.Context(), pairs)
 	if err != nil || *s.Each[0].SenSim != 2 || *s.Each[1].SenSim != 3 || *s.SenSim != 2.5 {
 		t.Errorf("of several references the most similar one counts: %+v, %v", s, err)
 	}
-	if _, err := (metrics.Scorer{SenSim: fixed{err: errors.New("broken")}}).Score(t.Context(), pairs); err == nil {
+	if _, err := (Scorer{SenSim: fixed{err: errors.New("broken")}}).Score(t.Context(), pairs); err == nil {
 		t.Error("an error of SenSim was lost")
 	}
-	if _, err := (metrics.Scorer{}).Score(t.Context(), []metrics.Pair{{Hypothesis: "x"}}); err == nil {
+	if _, err := (Scorer{}).Score(t.Context(), []Pair{{Hypothesis: "x"}}); err == nil {
 		t.Error("a pair without a reference was scored")
 	}
-	if s, err := (metrics.Scorer{}).Score(t.Context(), nil); err != nil || s.Items != 0 {
+	if s, err := (Scorer{}).Score(t.Context(), nil); err != nil || s.Items != 0 {
 		t.Errorf("nothing: %+v, %v", s, err)
 	}
 }
@@ -166,16 +145,16 @@ func TestMissingPartsAreNamed(t *testing.T) {
 // The same texts give the same bits, whatever the order in which maps are walked.
 func TestScoresRepeat(t *testing.T) {
 	text := strings.Repeat("the cup is on the left of the sink and the kettle stands behind you near the hob ", 3)
-	var pairs []metrics.Pair
+	var pairs []Pair
 	for i := range 40 {
-		pairs = append(pairs, metrics.Pair{References: []string{text[i:]}, Hypothesis: text[:len(text)-3*i]})
+		pairs = append(pairs, Pair{References: []string{text[i:]}, Hypothesis: text[:len(text)-3*i]})
 	}
-	first, err := metrics.Scorer{}.Score(t.Context(), pairs)
+	first, err := Scorer{}.Score(t.Context(), pairs)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 10 {
-		again, err := metrics.Scorer{}.Score(t.Context(), pairs)
+		again, err := Scorer{}.Score(t.Context(), pairs)
 		if err != nil || again.Raw != first.Raw || again.PTB != first.PTB {
 			t.Fatalf("%+v, then %+v, %v", first.Raw, again.Raw, err)
 		}
