@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"net"
@@ -10,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -128,24 +126,6 @@ func (p *peers) until(what string, ok func() bool) {
 	}
 }
 
-// screen collects what a tool prints while it runs.
-type screen struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (s *screen) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.buf.Write(b)
-}
-
-func (s *screen) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.buf.String()
-}
-
 // TestROS1MainJob is the main job with foreign peers: a master, a bag player with simulated time, an asker and a listener.
 func TestROS1MainJob(t *testing.T) {
 	bag := testdata.Data(t, "kitchen_a.bag")
@@ -153,7 +133,7 @@ func TestROS1MainJob(t *testing.T) {
 	p.call("rosparam", "set", "/use_sim_time", "true")
 
 	ctx, stop := context.WithCancel(t.Context())
-	log, done := &screen{}, make(chan int, 1)
+	log, done := &testdata.Log{}, make(chan int, 1)
 	go func() {
 		done <- run(ctx, []string{
 			"node", "--transport", "ros1", "--wait", "30s", "~image:=/camera/color/image_raw", "~camera_info:=/camera/color/camera_info",
@@ -175,11 +155,11 @@ func TestROS1MainJob(t *testing.T) {
 		out, err := exec.Command("/usr/bin/rosservice", "list").CombinedOutput()
 		return err == nil && strings.Contains(string(out), "/stllm/plan")
 	})
-	answers, diagnostics := &screen{}, &screen{}
+	answers, diagnostics := &testdata.Log{}, &testdata.Log{}
 	p.start(answers, "rostopic", "echo", "/stllm/answer")
 	p.start(diagnostics, "rostopic", "echo", "/diagnostics")
 
-	player := &screen{}
+	player := &testdata.Log{}
 	if err := p.start(player, "rosbag", "play", "--clock", "-d", "2", "-q", bag).Wait(); err != nil {
 		t.Fatalf("rosbag play: %v\n%s", err, player)
 	}

@@ -30,7 +30,7 @@ func cycloneCommand(ctx context.Context, python string, args ...string) *exec.Cm
 // ros2Job is the live node and a second participant that has played a bag to it with simulated time.
 type ros2Job struct {
 	t    *testing.T
-	log  *screen
+	log  *testdata.Log
 	peer *ros2.Node
 }
 
@@ -44,7 +44,7 @@ func newROS2Job(t *testing.T, domain string) *ros2Job {
 	t.Setenv("ROS_LOCALHOST_ONLY", "1")
 	t.Setenv("ROS_DISTRO", "")
 	ctx, stop := context.WithCancel(t.Context())
-	j := &ros2Job{t: t, log: &screen{}}
+	j := &ros2Job{t: t, log: &testdata.Log{}}
 	done := make(chan int, 1)
 	go func() {
 		done <- run(ctx, []string{"node", "--transport", "ros2", "--ros-args", "-r", "~/image:=/camera/color/image_raw", "-r", "~/map_points:=/map/points",
@@ -110,7 +110,7 @@ func (j *ros2Job) play(path string) {
 // through /diagnostics where it fails.
 func TestROS2MainJob(t *testing.T) {
 	j := newROS2Job(t, "94")
-	answers, diagnostics := make(chan *msgs.Answer, 10), &screen{}
+	answers, diagnostics := make(chan *msgs.Answer, 10), &testdata.Log{}
 	if _, err := j.peer.Subscribe("/robot1/stllm/answer", &msgs.Answer{}, transport.DefaultQoS(), func(r transport.Received) { answers <- r.Msg.(*msgs.Answer) }); err != nil {
 		t.Fatal(err)
 	}

@@ -190,15 +190,7 @@ func distance(a, b []float32) float64 {
 	return math.Sqrt(sum / float64(len(a)))
 }
 
-func argmax(x []float32) int32 {
-	best := 0
-	for i, v := range x {
-		if v > x[best] {
-			best = i
-		}
-	}
-	return int32(best)
-}
+func argmax(x []float32) int32 { return int32(slices.Index(x, slices.Max(x))) }
 
 // artefacts are the model file, ONNX Runtime and llama.cpp, or the test is skipped.
 func artefacts(t *testing.T) (string, *ort.Environment, *llamacpp.Library) {

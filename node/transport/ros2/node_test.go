@@ -10,13 +10,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
 
 	"github.com/stllm/stllm/msgs"
+	"github.com/stllm/stllm/node/testdata"
 	"github.com/stllm/stllm/node/transport"
 	"github.com/stllm/stllm/node/transport/ros2/dds"
 )
@@ -326,27 +326,9 @@ func TestGraph(t *testing.T) {
 	eventually(t, "a is gone", func() bool { return node() == nil })
 }
 
-// shared is a buffer that a logger and a test use at once.
-type shared struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (s *shared) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.buf.Write(b)
-}
-
-func (s *shared) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.buf.String()
-}
-
 // A second node of the name is told of once, and garbage on our ports does nothing.
 func TestTwinAndGarbage(t *testing.T) {
-	var log shared
+	var log testdata.Log
 	a := testNode(t, Config{Name: "a", Log: zerolog.New(&log)})
 	b := testNode(t, Config{Name: "a"})
 	p := speak(t, b, "chat", &msgs.String{}, transport.DefaultQoS())
