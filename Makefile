@@ -45,7 +45,7 @@ packages: ## system packages that tests use as peers (apt-get; what cannot be in
 	@.ci/packages test
 
 .PHONY: peers
-peers: ## foreign ROS 2 peers for the tests: CycloneDDS (Python), RustDDS, tshark (once; minutes)
+peers: ## foreign ROS 2 peers for the tests: Fast DDS, CycloneDDS (C and Python), RustDDS, tshark (once; minutes)
 	@.ci/packages peers
 	@.ci/peers
 

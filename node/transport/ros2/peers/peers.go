@@ -1,6 +1,6 @@
-// Package peers runs foreign ROS 2 participants for tests: a C++ program on Fast DDS, speaking as rmw_fastrtps_cpp does, and a
-// Python program on CycloneDDS, speaking as rmw_cyclonedds_cpp does. Both are told on their standard input what to do. Where
-// one cannot be had the test is skipped and told what to install.
+// Package peers runs foreign ROS 2 participants for tests: a C++ program on Fast DDS, speaking as rmw_fastrtps_cpp does, and
+// programs in C and Python on CycloneDDS, speaking as rmw_cyclonedds_cpp does. They are told on their standard input what to do.
+// Programs in Rust on RustDDS are told by their arguments. Where one cannot be had the test is skipped and told what to install.
 package peers
 
 import (

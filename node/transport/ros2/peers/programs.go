@@ -19,6 +19,12 @@ var fastSource []byte
 //go:embed programs/peer.py
 var cycloneSource []byte
 
+//go:embed programs/peer.c
+var cycloneCSource []byte
+
+//go:embed programs/asker.rs
+var askerSource []byte
+
 // cache is where built peers are kept: STLLM_PEERS, else in the user's cache folder. `make peers` fills it.
 func cache() (string, error) {
 	if dir := os.Getenv("STLLM_PEERS"); dir != "" {
@@ -28,14 +34,23 @@ func cache() (string, error) {
 	return filepath.Join(dir, "stllm", "peers"), err
 }
 
-// fastBuild compiles peer.cpp once for every version of it.
-var fastBuild = sync.OnceValues(func() (string, error) {
+// builder compiles a program once for every version of its source.
+type builder struct {
+	name, file, compiler string // "fastdds", "peer.cpp", "g++"
+	source               []byte
+	flags, libraries     []string
+}
+
+var fastBuild = sync.OnceValues(builder{"fastdds", "peer.cpp", "g++", fastSource, []string{"-std=c++17", "-w", "-O1"}, []string{"-lfastrtps", "-lfastcdr"}}.build)
+
+var cycloneBuild = sync.OnceValues(builder{"cyclone", "peer.c", "gcc", cycloneCSource, []string{"-std=gnu11", "-w", "-O1"}, []string{"-lddsc", "-lpthread"}}.build)
+
+func (b builder) build() (string, error) {
 	dir, err := cache()
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(fastSource)
-	path := filepath.Join(dir, "fastdds-"+hex.EncodeToString(sum[:6]))
+	path := filepath.Join(dir, b.name+"-"+version(b.source))
 	if executable(path) {
 		return path, nil
 	}
@@ -47,15 +62,22 @@ var fastBuild = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(work)
-	source, built := filepath.Join(work, "peer.cpp"), filepath.Join(work, "peer")
-	if err := os.WriteFile(source, fastSource, 0o644); err != nil {
+	source, built := filepath.Join(work, b.file), filepath.Join(work, "peer")
+	if err := os.WriteFile(source, b.source, 0o644); err != nil {
 		return "", err
 	}
-	if out, err := exec.Command("g++", "-std=c++17", "-w", "-O1", source, "-o", built, "-lfastrtps", "-lfastcdr").CombinedOutput(); err != nil {
+	args := append(append(append([]string{}, b.flags...), source, "-o", built), b.libraries...)
+	if out, err := exec.Command(b.compiler, args...).CombinedOutput(); err != nil {
 		return "", &buildError{err, string(out)}
 	}
 	return path, os.Rename(built, path) // whole or not at all, whoever else builds it
-})
+}
+
+// version names a source by its content.
+func version(source []byte) string {
+	sum := sha256.Sum256(source)
+	return hex.EncodeToString(sum[:6])
+}
 
 type buildError struct {
 	err  error
@@ -125,6 +147,42 @@ func Cyclone(t testing.TB, domain int) *Peer {
 	p := start(t, "the CycloneDDS peer", cmd)
 	p.header = true
 	return p
+}
+
+// CycloneC starts the peer on CycloneDDS in C, where that library is installed.
+func CycloneC(t testing.TB, domain int) *Peer {
+	t.Helper()
+	return cycloneC(t, domain, CycloneEnvironment())
+}
+
+func cycloneC(t testing.TB, domain int, environment []string) *Peer {
+	t.Helper()
+	if _, err := os.Stat("/usr/include/dds/ddsi/ddsi_sertype.h"); err != nil {
+		t.Skip("no CycloneDDS to build the foreign peer in C with: apt-get install gcc cyclonedds-dev")
+	}
+	path, err := cycloneBuild()
+	if err != nil {
+		t.Skipf("the CycloneDDS peer in C cannot be built (Debian's cyclonedds-dev 0.10 is expected): %v", err)
+	}
+	cmd := exec.Command(path, strconv.Itoa(domain))
+	cmd.Env = environment
+	p := start(t, "the CycloneDDS peer in C", cmd)
+	p.header = true
+	return p
+}
+
+// Asker finds the Rust program with an action client that `make peers` builds.
+func Asker(t testing.TB) string {
+	t.Helper()
+	dir, err := cache()
+	if err != nil {
+		t.Skipf("no cache folder: %v", err)
+	}
+	path := filepath.Join(dir, "asker-"+version(askerSource))
+	if !executable(path) {
+		t.Skipf("no Rust action client at %q: `make peers` builds it where the peers' sources and cargo are", path)
+	}
+	return path
 }
 
 // Rust finds the peer on ros2-client and RustDDS: STLLM_RUST_PEER, or that of `make peers`.

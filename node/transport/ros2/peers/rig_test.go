@@ -44,7 +44,7 @@ func each(t *testing.T, test func(*testing.T, func() *peers.Peer)) {
 	for _, peer := range []struct {
 		name  string
 		start func(testing.TB, int) *peers.Peer
-	}{{"fastdds", peers.FastDDS}, {"cyclone", peers.Cyclone}} {
+	}{{"fastdds", peers.FastDDS}, {"cyclone", peers.Cyclone}, {"cyclone in C", peers.CycloneC}} {
 		t.Run(peer.name, func(t *testing.T) {
 			if !dds.Available {
 				t.Skip("this test binary was built without Fast DDS (-tags fastdds)")

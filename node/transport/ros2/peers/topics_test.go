@@ -60,6 +60,21 @@ func TestTopicsIn(t *testing.T) {
 	})
 }
 
+// A cloud of 16 MB to a late joiner, from the peers that take no seconds to write one.
+func TestCloudIn(t *testing.T) {
+	for name, start := range map[string]func(testing.TB, int) *peers.Peer{"fastdds": peers.FastDDS, "cyclone in C": peers.CycloneC} {
+		t.Run(name, func(t *testing.T) {
+			cloud := cloud(1_000_000, 11)
+			start(t, peers.Domain()).Writer(peers.Message(t, "/map", cloud, wire(transport.StaticQoS()))).Send(cloud)
+			maps, s := subscribe(t, node(t, ros2.Config{Name: "eyes"}), "/map", cloud, transport.StaticQoS())
+			same(t, "map", receive(t, "map", maps).Msg, cloud)
+			if st := s.Stats(); st.Messages != 1 || st.Bytes < 16_000_000 || st.Dropped != 0 {
+				t.Errorf("%+v", st)
+			}
+		})
+	}
+}
+
 func TestTopicsOut(t *testing.T) {
 	each(t, func(t *testing.T, start func() *peers.Peer) {
 		n := node(t, ros2.Config{Name: "eyes", Namespace: "/robot1"})
