@@ -113,6 +113,28 @@ func (e *Encoding) PlacesAlong(xyz, directions []float64, ego geometry.Transform
 	return e.rows(xyz, directions, ego)
 }
 
+// PositionWidth is the number of columns of [Encoding.Positions].
+func (e *Encoding) PositionWidth() int {
+	if e.positions == nil {
+		return 0
+	}
+	return e.positions.Width(4)
+}
+
+// Positions is the second part of [Encoding.Places] alone, [x, y, z, range, sin, cos] in a level frame: [N][PositionWidth].
+func (e *Encoding) Positions(xyz []float64, ego geometry.Transform) ([]float32, error) {
+	all, err := e.Places(xyz, ego)
+	if err != nil || e.positions == nil {
+		return nil, err
+	}
+	width, part := e.Width(), e.PositionWidth()
+	out := make([]float32, 0, len(all)/width*part)
+	for i := width - part; i < len(all); i += width {
+		out = append(out, all[i:i+part]...)
+	}
+	return out, nil
+}
+
 func (e *Encoding) rows(xyz, directions []float64, ego geometry.Transform) ([]float32, error) {
 	for i, v := range xyz {
 		if v-v != 0 {

@@ -11,7 +11,12 @@ const (
 	headPlaces = "train.head.places.weight" // [targets, latents·D]
 	headClass  = "train.head.class.weight"  // [classes, D]
 	headUnseen = "train.head.unseen.weight" // [1, D]
+	headFrames = "train.head.frames.weight" // [frameTargets, D]
 )
+
+// The columns of the head on frame tokens: where the first thing is as seen from the frame (x, y), and how likely the frame
+// shows the moment asked about.
+const frameTargets = 3
 
 // headLatents is the number of latent queries that the places are read from.
 const headLatents = 4
@@ -19,7 +24,7 @@ const headLatents = 4
 // alignerPrefixes and decoderPrefixes are the parts that the last two stages train.
 func alignerPrefixes() []string {
 	return []string{"train.head.", "qformer.", "latent_query.", "memory_empty.", "pcd_ray_encoder.", "img_ray_encoder.",
-		"img_encoder_to_qformer_projection.", "text_embed_to_qformer_projection."}
+		"img_encoder_to_qformer_projection.", "text_embed_to_qformer_projection.", "text_context_projection."}
 }
 
 func decoderPrefixes() []string {
@@ -31,6 +36,8 @@ const (
 	placesWeight = 1.0
 	classWeight  = 0.05
 	unseenWeight = 0.4
+	framesWeight = 0.5
+	momentWeight = 0.2
 )
 
 // answerProgram is the aligner over several questions about one window, and with decoder the language model behind it. A
@@ -82,13 +89,21 @@ func (t *Trainer) align(b *module.Builder) (latents, places, loss *graph.Value) 
 		Patches:   g.Input("patches", graph.Float32, graph.N("memory"), graph.D(c.HiddenSize)),
 		PatchRays: g.Input("patch_rays", graph.Float32, graph.N("memory"), graph.D(columns)),
 	}
-	latents = a.Questions(b, in, func(sequence graph.Dim) *graph.Value {
-		return g.Input("text_mask", graph.Float32, graph.N("questions"), graph.D(1), graph.D(1), sequence)
+	questions := graph.N("questions")
+	var sequence graph.Dim
+	var early *graph.Value // what the last layer reads
+	b.Layer = func(i int, x *graph.Value) {
+		if i == q.NumHiddenLayers-2 {
+			early = x
+		}
+	}
+	latents = a.Questions(b, in, func(d graph.Dim) *graph.Value {
+		sequence = d
+		return g.Input("text_mask", graph.Float32, questions, graph.D(1), graph.D(1), d)
 	})
 	if g.Err() != nil {
 		return latents, latents, latents
 	}
-	questions := graph.N("questions")
 	joined := g.Reshape(g.Slice(latents, 1, 0, headLatents), questions, graph.D(headLatents*q.HiddenSize))
 	places = g.Gemm(joined, b.Weight(headPlaces, targets, headLatents*q.HiddenSize), nil)
 	one := func(i int) *graph.Value {
@@ -105,7 +120,25 @@ func (t *Trainer) align(b *module.Builder) (latents, places, loss *graph.Value) 
 	unseen := g.Input("unseen", graph.Float32, questions, graph.D(1))
 	there := g.Gemm(one(headLatents+1), b.Weight(headUnseen, 1, q.HiddenSize), nil)
 	loss = g.Add(loss, g.Scale(g.Neg(mean(g, g.Sum(g.Log(g.Shift(g.Sigmoid(g.Mul(there, unseen)), 1e-9)), 1, false))), unseenWeight))
-	return latents, places, loss
+	return latents, places, g.Add(loss, t.frames(b, early, sequence))
+}
+
+// frames is the loss on what the frame tokens of x [B, S, D] know before the last layer gathers it: where the thing asked for
+// is from each frame, and which frame shows the moment. Inputs cover the whole sequence and weigh its frames alone.
+func (t *Trainer) frames(b *module.Builder, x *graph.Value, sequence graph.Dim) *graph.Value {
+	g, questions := b.G, graph.N("questions")
+	if x == nil || g.Err() != nil {
+		return g.Failf("the Q-Former has fewer than two layers")
+	}
+	said := g.Linear(x, b.Weight(headFrames, frameTargets, t.cfg.QFormerConfig.HiddenSize), nil)
+	flat := func(v *graph.Value) *graph.Value { return g.Reshape(v, graph.N("tokens"), graph.D(2)) }
+	target := g.Input("frame_target", graph.Float32, questions, sequence, graph.D(2))
+	weight := g.Input("frame_weight", graph.Float32, questions, sequence, graph.D(2))
+	loss := g.Scale(smoothL1(g, g.Sub(flat(g.Slice(said, 2, 0, 2)), flat(target)), flat(weight)), framesWeight)
+	mask := g.Input("moment_mask", graph.Float32, graph.D(1), sequence)
+	share := g.Input("moment", graph.Float32, questions, sequence)
+	likely := g.LogSoftmax(g.Add(g.Squeeze(g.Slice(said, 2, 2, 3), 2), mask))
+	return g.Add(loss, g.Scale(g.Neg(mean(g, g.Sum(g.Mul(likely, share), 1, false))), momentWeight))
 }
 
 func mean(g *graph.Graph, x *graph.Value) *graph.Value { return g.Mean(x, 0, false) }
@@ -145,6 +178,9 @@ func (t *Trainer) say(b *module.Builder, latents *graph.Value) (logits, loss *gr
 		return latents, latents
 	}
 	s := x.Shape[1]
+	// The words of short questions leave gaps: what is there moves together, so that it stands where the node has it.
+	all := g.Gather(g.Reshape(x, graph.N("all"), d), g.Input("order", graph.Int64, graph.N("all")), 0)
+	x = g.ReshapeLike(all, x)
 	place := g.Input("place", graph.Int64, s)
 	causal := g.Input("causal", graph.Float32, graph.D(1), graph.D(1), graph.D(1), s, s)
 	x = t.decoder.Sequence(b, x, place, causal, c.MaxPositionEmbeddings)

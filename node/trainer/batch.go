@@ -9,6 +9,7 @@ import (
 
 	"gonum.org/v1/gonum/spatial/r3"
 
+	"github.com/stllm/stllm/node/geometry"
 	"github.com/stllm/stllm/node/kitchen"
 	"github.com/stllm/stllm/node/rays"
 	"github.com/stllm/stllm/node/stllm/placecode"
@@ -62,7 +63,10 @@ func (t *Trainer) batch(w windowBatch, r *rand.Rand) (Batch, answers, error) {
 	if err != nil {
 		return nil, a, err
 	}
-	return b, a, t.targets(b, w)
+	if err := t.targets(b, w); err != nil {
+		return nil, a, err
+	}
+	return b, a, t.moments(b, w)
 }
 
 // memory adds voxels, patches and frames.
@@ -205,19 +209,38 @@ func (t *Trainer) texts(b Batch, w windowBatch) (answers, error) {
 		long = max(long, len(ids))
 	}
 	tail := make([]float32, n*long*c.HiddenSize)
-	before := len(head) + c.QFormerConfig.NumQueryTokens + len(middle) + 2*frames
-	total := before + long
-	var at, label []int64
+	spatial := c.QFormerConfig.NumQueryTokens // tokens of a question, of which its own words may be fewer than the longest's
+	if c.RobotConfig.SequenceTokens {
+		spatial = lead + longest
+	}
+	total := len(head) + spatial + len(middle) + 2*frames + long
+	var at, label, order []int64
 	for i, ids := range tails {
 		t.embed(tail[i*long*c.HiddenSize:], ids)
+		gap, after := 0, len(head)+spatial // absent tokens end here
+		if c.RobotConfig.SequenceTokens {
+			gap = longest - len(asked[i])
+		}
+		for j := range total {
+			switch {
+			case j < after-gap:
+				order = append(order, int64(i*total+j))
+			case j < total-gap:
+				order = append(order, int64(i*total+j+gap))
+			default:
+				order = append(order, int64(i*total+j-(total-after))) // behind everything, where nobody looks
+			}
+		}
+		first := total - long - gap
 		for j := len(ids) - a.count[i]; j < len(ids); j++ {
-			at = append(at, int64(i*total+before+j-1)) // the state before says the token
+			at = append(at, int64(i*total+first+j-1)) // the state before says the token
 			label = append(label, int64(ids[j]))
 		}
 	}
 	b.rows("head", t.embedding(head), c.HiddenSize)
 	b.rows("middle", t.embedding(middle), c.HiddenSize)
 	b["tail"] = Feed{Shape: []int{n, long, c.HiddenSize}, Float32s: tail}
+	b["order"] = Feed{Shape: []int{len(order)}, Int64s: order}
 	b["at"] = Feed{Shape: []int{len(at)}, Int64s: at}
 	b["label"] = Feed{Shape: []int{len(label)}, Int64s: label}
 	place, causal := make([]int64, total), make([]float32, total*total)
@@ -285,13 +308,7 @@ func (t *Trainer) targets(b Batch, w windowBatch) error {
 		if err != nil {
 			return err
 		}
-		list := slices.Clone(q.Targets)
-		if len(list) == 2 && strings.Contains(q.Kind, "nearer") {
-			// The aligner's text has no order: the nearer one comes first.
-			if a, b := then.Apply(list[0]), then.Apply(list[1]); math.Hypot(a.X, a.Y) > math.Hypot(b.X, b.Y) {
-				list[0], list[1] = list[1], list[0]
-			}
-		}
+		list := nearest(q, then)
 		for k, p := range list[:min(2, len(list))] {
 			v := r3.Scale(1/unit, now.Apply(p))
 			set(targetFirst+3*k, v.X, v.Y, v.Z)
@@ -314,6 +331,84 @@ func (t *Trainer) targets(b Batch, w windowBatch) error {
 	b["class"] = Feed{Shape: []int{n, classes}, Float32s: class}
 	b["unseen"] = Feed{Shape: []int{n, 1}, Float32s: unseen}
 	return nil
+}
+
+// Poses this near to that of the moment asked about show the same: metres and radians.
+const (
+	nearMetres = 0.3
+	nearTurn   = 0.35
+)
+
+// moments adds what the head on frame tokens is to say: the first thing's place in the level frame of each frame, and the
+// share of each frame in the moment asked about, by how near its camera is to that of the moment.
+func (t *Trainer) moments(b Batch, w windowBatch) error {
+	n, frames, lead := len(w.questions), len(w.window.Frames), t.cfg.QFormerConfig.NumQueryTokens
+	length := b["text_mask"].Shape[3]
+	target, weight := make([]float32, 2*n*length), make([]float32, 2*n*length)
+	share, mask := make([]float32, n*length), make([]float32, length)
+	for i := range mask {
+		if i < lead || i >= lead+frames {
+			mask[i] = hidden
+		}
+	}
+	egos := make([]geometry.Transform, frames)
+	for i, f := range w.window.Frames {
+		var err error
+		if egos[i], err = rays.Ego(w.scene.Frames[f].Pose, r3.Vec{Z: 1}); err != nil {
+			return err
+		}
+	}
+	for i, q := range w.questions {
+		then, err := rays.Ego(q.Moment, r3.Vec{Z: 1})
+		if err != nil {
+			return err
+		}
+		row, sum := share[i*length+lead:][:frames], float32(0)
+		best, at := math.Inf(1), 0
+		for k, ego := range egos {
+			d := r3.Norm(r3.Sub(ego.Inverse().Translation, then.Inverse().Translation)) / nearMetres
+			a := ego.Rotate(then.Inverse().Rotate(r3.Vec{Y: 1}))
+			turn := math.Atan2(a.X, a.Y) / nearTurn
+			far := d*d + turn*turn
+			if far < best {
+				best, at = far, k
+			}
+			row[k] = float32(math.Exp(-far))
+			sum += row[k]
+		}
+		if sum < 0.1 { // no frame is near: the nearest one stands for the moment
+			clear(row)
+			row[at], sum = 1, 1
+		}
+		for k := range row {
+			row[k] /= sum
+		}
+		if q.Label == "unseen" || len(q.Targets) == 0 {
+			continue
+		}
+		for k, ego := range egos {
+			p := r3.Scale(1/unit, ego.Apply(nearest(q, then)[0]))
+			j := 2 * (i*length + lead + k)
+			target[j], target[j+1], weight[j], weight[j+1] = float32(p.X), float32(p.Y), 1, 1
+		}
+	}
+	b["frame_target"] = Feed{Shape: []int{n, length, 2}, Float32s: target}
+	b["frame_weight"] = Feed{Shape: []int{n, length, 2}, Float32s: weight}
+	b["moment"] = Feed{Shape: []int{n, length}, Float32s: share}
+	b["moment_mask"] = Feed{Shape: []int{1, length}, Float32s: mask}
+	return nil
+}
+
+// nearest is a question's places, the one first that was nearer from the level frame then where the question compares two:
+// the head knows no order of the two.
+func nearest(q record.Question, then geometry.Transform) []r3.Vec {
+	list := slices.Clone(q.Targets)
+	if len(list) == 2 && strings.Contains(q.Kind, "nearer") {
+		if a, b := then.Apply(list[0]), then.Apply(list[1]); math.Hypot(a.X, a.Y) > math.Hypot(b.X, b.Y) {
+			list[0], list[1] = list[1], list[0]
+		}
+	}
+	return list
 }
 
 // named is the class of furniture that a label names first before a comma, "nearer: x" included; -1 for none.

@@ -36,7 +36,7 @@ func (t *Trainer) heads() {
 	for _, h := range []struct {
 		name          string
 		rows, columns int
-	}{{headPlaces, targets, headLatents * d}, {headClass, len(t.space.Direction), d}, {headUnseen, 1, d}} {
+	}{{headPlaces, targets, headLatents * d}, {headClass, len(t.space.Direction), d}, {headUnseen, 1, d}, {headFrames, frameTargets, d}} {
 		if _, err := t.w.Get(h.name); err == nil {
 			continue
 		}
@@ -75,7 +75,7 @@ func (t *Trainer) questionStage(ctx context.Context, decoder bool, opt *AdamW) (
 			}
 			b, _, err := t.batch(w, r)
 			if !decoder {
-				for _, name := range []string{"head", "middle", "tail", "place", "causal", "at", "label"} {
+				for _, name := range []string{"head", "middle", "tail", "order", "place", "causal", "at", "label"} {
 					delete(b, name)
 				}
 			}

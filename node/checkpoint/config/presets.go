@@ -47,7 +47,7 @@ func Nano(vocab int, eos int32) *Config {
 	c.PointEncoderConfig.Encoder, c.PointEncoderConfig.Decoder = []int{48, 72}, []int{48, 40}
 	c.RobotConfig = &RobotOptions{
 		DirectionOctaves: Octaves{0, 6}, PositionOctaves: Octaves{-1, 6}, TimeOctaves: Octaves{-4, 4}, VoxelFeatures: StatFeatures,
-		PatchMemory: true, EmptyMemory: true, SystemPrompt: "Answer from the map and the video.", Near: 0.3, Far: 8, Miss: 2.5,
+		StartFrame: true, TextContext: 3, SequenceTokens: true, PatchMemory: true, EmptyMemory: true, SystemPrompt: "Answer from the map and the video.", Near: 0.3, Far: 8, Miss: 2.5,
 	}
 	return c
 }

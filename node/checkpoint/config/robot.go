@@ -21,6 +21,15 @@ type RobotOptions struct {
 	// TimeOctaves are the frequencies of a frame's age, rad/s.
 	TimeOctaves   Octaves       `json:"time_octaves"`
 	VoxelFeatures VoxelFeatures `json:"voxel_features"`
+	// StartFrame adds each place as seen from the window's first camera (in its own level frame), so that how things stood
+	// then need not be computed from two poses.
+	StartFrame bool `json:"start_frame"`
+	// TextContext is the number of tokens on either side that a token of the user turn brings along into the Q-Former, whose
+	// text has no order otherwise. 0: none, as published.
+	TextContext int `json:"text_context"`
+	// SequenceTokens makes spatial tokens of the whole Q-Former sequence, of frames and of the question's words too, so that
+	// the language model sees what was found for each of them. false: of the latent queries alone, as published.
+	SequenceTokens bool `json:"sequence_tokens"`
 	// PatchMemory puts the patches of all frames beside the voxels into the cross-attention memory, each at the place where
 	// its ray first meets the map.
 	PatchMemory bool `json:"patch_memory"`
@@ -53,6 +62,9 @@ func (o *RobotOptions) Columns() int {
 	if o.PositionOctaves.Count > 0 {
 		n += 4 * (1 + 2*o.PositionOctaves.Count)
 	}
+	if o.StartFrame {
+		n += 4 * (1 + 2*o.PositionOctaves.Count)
+	}
 	return n
 }
 
@@ -65,6 +77,12 @@ func (o *RobotOptions) validate() error {
 		if err := f.o.validate(f.name, f.least); err != nil {
 			return err
 		}
+	}
+	if o.StartFrame && o.PositionOctaves.Count == 0 {
+		return fmt.Errorf("config: robot_config.start_frame is true, which needs position_octaves with a count of 1 or more")
+	}
+	if o.TextContext < 0 || o.TextContext > 16 {
+		return fmt.Errorf("config: robot_config.text_context is %d, expected 0 to 16 tokens", o.TextContext)
 	}
 	if o.VoxelFeatures != ColorFeatures && o.VoxelFeatures != StatFeatures {
 		return fmt.Errorf("config: robot_config.voxel_features is %q, expected color or stats", o.VoxelFeatures)

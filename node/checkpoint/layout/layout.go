@@ -249,6 +249,10 @@ func (l *lister) aligner() {
 	l.part("aligner projections", false)
 	l.linear("img_encoder_to_qformer_projection", c.ImgEncoderFeatureDim, q.HiddenSize, 1/math.Sqrt(float64(c.ImgEncoderFeatureDim)))
 	l.linear("text_embed_to_qformer_projection", c.HiddenSize, q.HiddenSize, 1/math.Sqrt(float64(c.HiddenSize)))
+	if o := c.RobotConfig; o != nil && o.TextContext > 0 {
+		in := 2 * o.TextContext * c.HiddenSize
+		l.normal("text_context_projection.weight", 1/math.Sqrt(float64(in)), q.HiddenSize, in)
+	}
 	l.normal("latent_query.weight", 1, q.NumQueryTokens, q.HiddenSize)
 	l.linear("qformer_to_language_projection", q.HiddenSize, c.HiddenSize, std)
 }

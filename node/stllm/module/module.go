@@ -28,6 +28,8 @@ type Builder struct {
 	Decompose bool
 	// Probe, when not nil, is told intermediate values by name, so that a test or an explanation can ask for them.
 	Probe func(name string, v *graph.Value)
+	// Layer, when not nil, is told what each layer of the Q-Former gives [B, S, D], so that a trainer can put a loss on it.
+	Layer func(layer int, x *graph.Value)
 	// Scratch, when not nil, takes large converted weights, which would otherwise lie in the model's bytes.
 	Scratch *Scratch
 	// Train, when not nil, tells which weights are inputs of the graph rather than constants, so that a trainer can change

@@ -65,6 +65,37 @@ func (a Aligner) Memory(b *Builder, in AlignerInputs) *graph.Value {
 	return g.Concat(0, parts...)
 }
 
+// text brings embeddings [B, L, LLM] into the Q-Former [B, L, D]: each token's own, and with text_context those of its
+// neighbours, each offset through a matrix of its own.
+func (a Aligner) text(b *Builder, text *graph.Value) *graph.Value {
+	c, q, g := a.Config, a.Config.QFormerConfig, b.G
+	own := b.Linear(text, "text_embed_to_qformer_projection", c.HiddenSize, q.HiddenSize, true)
+	if c.RobotConfig == nil || c.RobotConfig.TextContext == 0 || g.Err() != nil {
+		return own
+	}
+	around := c.RobotConfig.TextContext
+	none := g.Scale(g.Slice(text, 1, 0, 1), 0) // [B, 1, LLM]
+	parts := make([]*graph.Value, 0, 2*around+1)
+	for range around {
+		parts = append(parts, none)
+	}
+	parts = append(append(parts, text), parts[:around]...)
+	wide := g.Concat(1, parts...) // text with around empty tokens at either end
+	var near []*graph.Value
+	for offset := -around; offset <= around; offset++ {
+		if offset == 0 {
+			continue
+		}
+		to := int64(offset - around) // from the end
+		if to == 0 {
+			to = graph.End
+		}
+		near = append(near, g.ReshapeLike(g.Slice(wide, 1, int64(around+offset), to), text))
+	}
+	w := b.Weight("text_context_projection.weight", q.HiddenSize, 2*around*c.HiddenSize)
+	return g.Add(own, g.Linear(g.Concat(2, near...), w, nil))
+}
+
 // Evidence is where the latent queries looked: weights summed over cross-attention layers and heads, and over self-attention
 // layers and heads for the image tokens.
 type Evidence struct {
@@ -83,14 +114,17 @@ func (a Aligner) Build(b *Builder, in AlignerInputs) (prefix *graph.Value, evide
 		b.probe("image_pos", imagePos)
 		images := b.Linear(in.Images, "img_encoder_to_qformer_projection", c.ImgEncoderFeatureDim, q.HiddenSize, true)
 		b.probe("image_features", images)
-		text := b.Linear(in.Text, "text_embed_to_qformer_projection", c.HiddenSize, q.HiddenSize, true)
+		text := g.Squeeze(a.text(b, g.Unsqueeze(in.Text, 0)), 0)
 		points := a.Memory(b, in)
 		b.probe("qformer.points", points)
 		latent := b.Weight("latent_query.weight", q.NumQueryTokens, q.HiddenSize)
 		x := g.Concat(0, latent, g.Add(images, imagePos), text)
 		b.probe("qformer.input", x)
 		x, evidence = b.QFormer(x, points, q)
-		latents := g.Slice(x, 0, 0, int64(q.NumQueryTokens))
+		latents := x
+		if !a.whole() {
+			latents = g.Slice(x, 0, 0, int64(q.NumQueryTokens))
+		}
 		b.probe("qformer.latents", latents)
 		prefix = b.Linear(latents, "qformer_to_language_projection", q.HiddenSize, c.HiddenSize, true)
 		b.probe("prefix", prefix)
@@ -103,14 +137,19 @@ func (a Aligner) Build(b *Builder, in AlignerInputs) (prefix *graph.Value, evide
 	return prefix, evidence
 }
 
+// whole tells whether all of the Q-Former's sequence becomes spatial tokens.
+func (a Aligner) whole() bool {
+	return a.Config.RobotConfig != nil && a.Config.RobotConfig.SequenceTokens
+}
+
 // Questions builds the aligner for several questions about one window at a time, text [B, L, LLM], up to the latents
-// [B, queries, D] before they are projected to the language model. mask makes the additive mask [B,1,1,S] for the sequence's
+// [B, queries, D], or the whole sequence where it becomes spatial tokens, before they are projected to the language model. mask makes the additive mask [B,1,1,S] for the sequence's
 // dimension; see QFormers.
 func (a Aligner) Questions(b *Builder, in AlignerInputs, mask func(sequence graph.Dim) *graph.Value) *graph.Value {
 	c, q, g := a.Config, a.Config.QFormerConfig, b.G
 	images := b.Linear(in.Images, "img_encoder_to_qformer_projection", c.ImgEncoderFeatureDim, q.HiddenSize, true)
 	images = g.Add(images, b.Linear(in.ImageRays, "img_ray_encoder.img_ray_projection_to_qformer", c.ImageColumns(), q.HiddenSize, true))
-	text := b.Linear(in.Text, "text_embed_to_qformer_projection", c.HiddenSize, q.HiddenSize, true)
+	text := a.text(b, in.Text)
 	latent := b.Weight("latent_query.weight", q.NumQueryTokens, q.HiddenSize)
 	if g.Err() != nil {
 		return g.Failf("")
@@ -122,6 +161,9 @@ func (a Aligner) Questions(b *Builder, in AlignerInputs, mask func(sequence grap
 		return g.Failf("")
 	}
 	x, _ = b.QFormers(x, g.Unsqueeze(a.Memory(b, in), 0), mask(x.Shape[1]), q)
+	if a.whole() {
+		return x
+	}
 	return g.Slice(x, 1, 0, int64(q.NumQueryTokens))
 }
 
@@ -182,6 +224,9 @@ func (b *Builder) QFormers(x, points, mask *graph.Value, q config.QFormer) (*gra
 			return g.Failf(""), nil
 		}
 		see(fmt.Sprintf("qformer.layer.%d", i), x)
+		if b.Layer != nil {
+			b.Layer(i, x)
+		}
 	}
 	if !b.Decompose || !single {
 		return x, nil

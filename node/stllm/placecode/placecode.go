@@ -14,8 +14,9 @@ import (
 	"github.com/stllm/stllm/node/rays"
 )
 
-// Code encodes places. A row is the direction and position of a place (see [rays.Encoding]), its frame's age in tenths of
-// seconds with sines and cosines, and 1 for what comes from a picture; a voxel has no age and a 0.
+// Code encodes places. A row is the direction and position of a place (see [rays.Encoding]), with start_frame its position as
+// seen from the window's first camera, its frame's age in tenths of seconds with sines and cosines, and 1 for what comes from
+// a picture; a voxel has no age and a 0.
 type Code struct {
 	options *config.RobotOptions
 	place   *rays.Encoding
@@ -42,7 +43,15 @@ func New(o *config.RobotOptions) (*Code, error) {
 }
 
 // Width is the number of columns of a row.
-func (c *Code) Width() int { return c.place.Width() + 1 + 2*len(c.times) + 1 }
+func (c *Code) Width() int { return c.placed() + 1 + 2*len(c.times) + 1 }
+
+// placed is the number of columns before a row's age.
+func (c *Code) placed() int {
+	if c.options.StartFrame {
+		return c.place.Width() + c.place.PositionWidth()
+	}
+	return c.place.Width()
+}
 
 // Frame is one frame of a window.
 type Frame struct {
@@ -75,31 +84,37 @@ func (c *Code) Encode(w Window) (Rows, error) {
 	if len(w.Frames) == 0 {
 		return out, errors.New("place code: no frames")
 	}
-	now := w.Frames[len(w.Frames)-1]
-	ego, err := rays.Ego(now.Pose, r3.Vec{Z: 1})
+	first, now := w.Frames[0], w.Frames[len(w.Frames)-1]
+	egos := make([]geometry.Transform, 2)
+	for i, f := range []Frame{now, first} {
+		var err error
+		if egos[i], err = rays.Ego(f.Pose, r3.Vec{Z: 1}); err != nil {
+			return out, err
+		}
+	}
+	voxels, err := c.place.Places(w.Centroids, egos[0])
+	if err == nil {
+		out.Voxels, err = c.complete(voxels, w.Centroids, egos[1], nil)
+	}
 	if err != nil {
 		return out, err
 	}
-	voxels, err := c.place.Places(w.Centroids, ego)
-	if err != nil {
-		return out, err
-	}
-	out.Voxels = c.complete(voxels, nil)
 	poses := make([]geometry.Transform, len(w.Frames))
 	views := make([]rays.View, len(w.Frames))
 	ages := make([]float64, len(w.Frames))
+	var centres []float64
 	for i, f := range w.Frames {
 		poses[i] = f.Pose
 		views[i] = rays.View{Pose: f.Pose, K: f.K, Width: f.Width, Height: f.Height}
 		ages[i] = float64(now.Stamp-f.Stamp) / 1e9
+		centres = append(centres, f.Pose.Translation.X, f.Pose.Translation.Y, f.Pose.Translation.Z)
 	}
-	cameras, err := c.place.Cameras(poses, ego)
-	if err != nil {
+	cameras, err := c.place.Cameras(poses, egos[0])
+	if err == nil {
+		out.Cameras, err = c.complete(cameras, centres, egos[1], ages)
+	}
+	if err != nil || w.Grid == 0 {
 		return out, err
-	}
-	out.Cameras = c.complete(cameras, ages)
-	if w.Grid == 0 {
-		return out, nil
 	}
 	places := w.PatchPlaces
 	if places == nil {
@@ -107,12 +122,11 @@ func (c *Code) Encode(w Window) (Rows, error) {
 			return out, err
 		}
 	}
-	rows, err := c.place.Places(places, ego)
-	if err != nil {
-		return out, err
+	rows, err := c.place.Places(places, egos[0])
+	if err == nil {
+		out.Patches, err = c.complete(rows, places, egos[1], ages)
 	}
-	out.Patches = c.complete(rows, ages)
-	return out, nil
+	return out, err
 }
 
 func (c *Code) patches(w Window, views []rays.View) ([]float64, error) {
@@ -135,19 +149,30 @@ func (c *Code) patches(w Window, views []rays.View) ([]float64, error) {
 	return places, nil
 }
 
-// complete adds age and origin to encoded places; ages (seconds) belong to equal shares of the rows.
-func (c *Code) complete(rows []float32, ages []float64) []float32 {
-	in, width := c.place.Width(), c.Width()
+// complete adds the places xyz as seen from the first camera, age and origin to encoded places; ages (seconds) belong to
+// equal shares of the rows.
+func (c *Code) complete(rows []float32, xyz []float64, start geometry.Transform, ages []float64) ([]float32, error) {
+	var then []float32
+	if c.options.StartFrame {
+		var err error
+		if then, err = c.place.Positions(xyz, start); err != nil {
+			return nil, err
+		}
+	}
+	in, more, placed, width := c.place.Width(), c.place.PositionWidth(), c.placed(), c.Width()
 	n := len(rows) / in
 	out := make([]float32, n*width)
 	for i := range n {
 		row := out[i*width : (i+1)*width]
 		copy(row, rows[i*in:(i+1)*in])
+		if then != nil {
+			copy(row[in:], then[i*more:(i+1)*more])
+		}
 		if ages == nil {
 			continue
 		}
 		age := ages[i*len(ages)/n]
-		tail := row[in:]
+		tail := row[placed:]
 		tail[0] = float32(age / 10)
 		for k, f := range c.times {
 			tail[1+k] = float32(math.Sin(f * age))
@@ -155,5 +180,5 @@ func (c *Code) complete(rows []float32, ages []float64) []float32 {
 		}
 		tail[len(tail)-1] = 1
 	}
-	return out
+	return out, nil
 }

@@ -93,6 +93,9 @@ func Start(w *weights.Set, c *config.Config, tok *tokenizer.Tokenizer, s *Space,
 	b := starter{w: w, c: c, s: s, r: rand.New(rand.NewPCG(seed, 0x73746172))}
 	b.words(tok)
 	b.inputs()
+	if c.RobotConfig.TextContext > 0 {
+		b.context(c.RobotConfig.TextContext)
+	}
 	for i := 0; i < c.QFormerConfig.NumHiddenLayers; i += c.QFormerConfig.CrossAttentionFrequency {
 		b.cross(fmt.Sprintf("qformer.encoder.layer.%d.crossattention.", i))
 	}
@@ -150,11 +153,16 @@ func (b *starter) words(tok *tokenizer.Tokenizer) {
 		for j := half; j < width; j++ {
 			*at(id, j) = b.noise(1 / math.Sqrt(float64(half)))
 		}
-		*at(id, half) = 0
+		for j := range marks {
+			*at(id, half+j) = 0
+		}
 	}
 	for k, class := range kitchen.Classes() {
 		word := nano.ClassWord(class)
 		forms := []string{" " + word, word, " " + word + "s", strings.ToUpper(word[:1]) + word[1:], " " + strings.ToUpper(word[:1]) + word[1:]}
+		if class == "sink" {
+			forms = append(forms, " tap", " taps") // what one turns on at it
+		}
 		for n, form := range forms {
 			ids := tok.Encode(form)
 			if len(ids) != 1 {
@@ -168,6 +176,49 @@ func (b *starter) words(tok *tokenizer.Tokenizer) {
 			}
 			*at(int(ids[0]), half) = mark
 		}
+	}
+	for _, verb := range actions() {
+		for _, form := range []string{" " + verb, verb, strings.ToUpper(verb[:1]) + verb[1:]} {
+			if ids := tok.Encode(form); len(ids) == 1 {
+				*at(int(ids[0]), half+actionDim) = mark
+			}
+		}
+	}
+}
+
+// actions are words that say of the thing beside them that somebody did something with it.
+func actions() []string { return []string{"opened", "closed", "picked", "put", "turned", "taken"} }
+
+// Numbers of a word's second half with a meaning: mark comes first, then whether the word is an action, then whether one
+// stands near it.
+const (
+	actionDim  = 1
+	handledDim = 2
+	marks      = 3
+)
+
+// Where the second half keeps the places that are gathered, apart from a token's own: of what is asked for, and of what was
+// handled.
+const (
+	askedDim   = 8
+	eventDim   = 32
+	mostPlaces = eventDim - askedDim
+)
+
+// context lets every word know whether an action stands up to three words before it ("picked up the mug") or two behind it
+// ("the mug was picked up").
+func (b *starter) context(around int) {
+	half, d := b.s.Half, b.c.HiddenSize
+	at := b.matrix("text_context_projection.weight", b.c.QFormerConfig.HiddenSize, 2*around*d)
+	block := 0
+	for offset := -around; offset <= around; offset++ {
+		if offset == 0 {
+			continue
+		}
+		if offset >= -3 && offset <= 2 {
+			*at(half+handledDim, block*d+half+actionDim) = 1
+		}
+		block++
 	}
 }
 
@@ -189,15 +240,7 @@ func (b *starter) inputs() {
 			code[i][j] = b.noise(math.Sqrt(2 / float64(columns)))
 		}
 	}
-	raw := []int{0, 1, 2}
-	if o := b.c.RobotConfig; o.PositionOctaves.Count > 0 {
-		split := 3 * (1 + 2*o.DirectionOctaves.Count)
-		raw = append(raw, split, split+1, split+2, split+3)
-	}
-	times := columns - 1 - 2*b.c.RobotConfig.TimeOctaves.Count - 1
-	for j := times; j < columns; j++ {
-		raw = append(raw, j)
-	}
+	raw := b.raw()
 	for i, j := range raw[:min(len(raw), half)] {
 		clear(code[i])
 		code[i][j] = 1
@@ -221,6 +264,28 @@ func (b *starter) inputs() {
 	}
 }
 
+// raw lists the columns of an encoded place that have rows of their own in the code: the age first, then direction, place,
+// place from the first camera, the age's waves and the origin.
+func (b *starter) raw() []int {
+	o, columns := b.c.RobotConfig, b.c.PointColumns()
+	age := columns - 1 - 2*o.TimeOctaves.Count - 1
+	out := []int{age, 0, 1, 2}
+	if o.PositionOctaves.Count > 0 {
+		split, positions := 3*(1+2*o.DirectionOctaves.Count), 4*(1+2*o.PositionOctaves.Count)
+		for ; split < age; split += positions {
+			out = append(out, split, split+1, split+2, split+3)
+		}
+	}
+	for j := age + 1; j < columns; j++ {
+		out = append(out, j)
+	}
+	return out
+}
+
+// recency is how much more a place seen now is worth to the head that prefers new places than one seen ten seconds ago, as
+// a difference of scores.
+const recency = 3
+
 // sharpness of the heads' look-up: a score is the logit of the word's class times it. Heads beyond repeat the last.
 var sharpness = []float64{1, 2, 1}
 
@@ -229,6 +294,7 @@ func (b *starter) cross(p string) {
 	h, e, half := b.c.QFormerConfig.HiddenSize, b.c.PcdFeatureDim, b.s.Half
 	heads := b.c.QFormerConfig.NumAttentionHeads
 	query, key := b.matrix(p+"attention.query.weight", h, h), b.matrix(p+"attention.key.weight", h, e)
+	bias := b.zero(p+"attention.query.bias", h)
 	value, out := b.matrix(p+"attention.value.weight", h, e), b.matrix(p+"output.dense.weight", h, h)
 	// A class word's direction has this length behind the input LayerNorm: half of a token's variance.
 	length := math.Sqrt(float64(h) / 2)
@@ -248,6 +314,15 @@ func (b *starter) cross(p string) {
 			for i := range e {
 				*key(head*half+k, i) = b.noise(0.02)
 			}
+		}
+		if last := len(b.s.Direction); head == 1 && last < half {
+			// Things move: of two places the one seen later counts.
+			w := float32(math.Sqrt(recency * math.Sqrt(float64(half))))
+			bias[head*half+last] = w
+			for i := range e {
+				*key(head*half+last, i) = 0
+			}
+			*key(head*half+last, half) = -w // the code's first row is the age
 		}
 		places := head < heads-1
 		for i := range half {
@@ -289,23 +364,43 @@ func (b *starter) gather(p string) {
 	key, value, out := get("attention.key.weight"), get("attention.value.weight"), get("output.dense.weight")
 	length := mark * math.Sqrt(float64(h)/2) * 0.8 // of the mark behind the layer before
 	w := float32(math.Sqrt(pull * math.Sqrt(float64(half)) / length))
-	for head, from := range []int{h - half, 0} { // places, then classes
+	ask := func(head int, handled float32) {
 		query.Data[head*half] = w
 		for i := range h {
 			*key(head*half, i) = 0
 		}
 		*key(head*half, half) = w
+		*key(head*half, half+handledDim) = handled * w
 		for i := range half {
 			for j := range h {
 				*value(head*half+i, j) = 0
-				*out(from+i, j) = 0
 			}
 		}
-		for i := range half {
+	}
+	fetch := func(head, from, to, n int) {
+		for i := range n {
+			for j := range h {
+				*out(to+i, j) = 0
+			}
+		}
+		for i := range n {
 			*value(head*half+i, from+i) = 1
-			*out(from+i, head*half+i) = 1
+			*out(to+i, head*half+i) = 1
 		}
 	}
+	places := min(len(b.raw()), mostPlaces, half-eventDim)
+	handled := float32(0)
+	if b.c.RobotConfig.TextContext > 0 {
+		handled = -0.7 // what was handled is seldom what is asked for
+		if b.c.QFormerConfig.NumAttentionHeads > 2 {
+			ask(2, 1)
+			fetch(2, h-half, half+eventDim, places)
+		}
+	}
+	ask(0, handled)
+	fetch(0, h-half, half+askedDim, places)
+	ask(1, handled)
+	fetch(1, 0, 0, half) // classes
 }
 
 // encoders leaves the places' half of the features empty.
