@@ -10,6 +10,7 @@ import (
 	"gonum.org/v1/gonum/spatial/r3"
 
 	"github.com/stllm/stllm/node/geometry"
+	"github.com/stllm/stllm/node/yamltree"
 )
 
 // matrix is how camera_calibration writes one.
@@ -43,13 +44,23 @@ func ReadCamera(path string) (*Intrinsics, error) {
 	return in, nil
 }
 
+// maxFile bounds a file, bytes.
+const maxFile = 1 << 20
+
+func parse(data []byte) (yamltree.Node, error) {
+	if len(data) > maxFile {
+		return yamltree.Node{}, fmt.Errorf("%d bytes, expected at most %d", len(data), maxFile)
+	}
+	return yamltree.Parse(data)
+}
+
 // ParseCamera reads the content of a camera_calibration YAML file. Entries that it does not know are left alone.
 func ParseCamera(data []byte) (*Intrinsics, error) {
 	top, err := parse(data)
 	if err != nil {
 		return nil, err
 	}
-	fields, err := top.fields()
+	fields, err := top.Fields()
 	if err != nil {
 		return nil, err
 	}
@@ -59,13 +70,13 @@ func ParseCamera(data []byte) (*Intrinsics, error) {
 		to   *int
 	}{{"image_width", &in.Width}, {"image_height", &in.Height}} {
 		if f, ok := fields[s.name]; ok {
-			if *s.to, err = f.size(); err != nil {
+			if *s.to, err = f.Size(); err != nil {
 				return nil, err
 			}
 		}
 	}
 	if f, ok := fields["distortion_model"]; ok {
-		if in.Model, err = f.text(); err != nil {
+		if in.Model, err = f.Text(); err != nil {
 			return nil, err
 		}
 	}
@@ -73,7 +84,7 @@ func ParseCamera(data []byte) (*Intrinsics, error) {
 		return nil, err
 	}
 	if _, ok := fields["camera_matrix"]; !ok {
-		return nil, top.fail("camera_matrix is missing")
+		return nil, top.Fail("camera_matrix is missing")
 	}
 	for _, m := range []struct {
 		name string
@@ -92,25 +103,25 @@ func ParseCamera(data []byte) (*Intrinsics, error) {
 }
 
 // readMatrix reads rows, cols and data of an entry; nil where it is missing. want < 0: any number of numbers.
-func readMatrix(fields map[string]value, name string, want int) ([]float64, error) {
+func readMatrix(fields map[string]yamltree.Node, name string, want int) ([]float64, error) {
 	entry, ok := fields[name]
-	if !ok || empty(entry.node) {
+	if !ok || entry.Empty() {
 		return nil, nil
 	}
-	parts, err := entry.fields()
+	parts, err := entry.Fields()
 	if err != nil {
 		return nil, err
 	}
 	data, ok := parts["data"]
 	if !ok {
-		return nil, entry.fail("%s has no data", name)
+		return nil, entry.Fail("%s has no data", name)
 	}
-	numbers, err := data.numbers()
+	numbers, err := data.Numbers()
 	if err != nil {
 		return nil, err
 	}
 	if want >= 0 && len(numbers) != want {
-		return nil, data.fail("%s.data has %d numbers, expected %d", name, len(numbers), want)
+		return nil, data.Fail("%s.data has %d numbers, expected %d", name, len(numbers), want)
 	}
 	cells := 1
 	for _, part := range []string{"rows", "cols"} {
@@ -118,14 +129,14 @@ func readMatrix(fields map[string]value, name string, want int) ([]float64, erro
 		if !ok {
 			return numbers, nil
 		}
-		n, err := f.size()
+		n, err := f.Size()
 		if err != nil {
 			return nil, err
 		}
 		cells *= n
 	}
 	if cells != len(numbers) {
-		return nil, data.fail("%s.data has %d numbers, its rows and cols make %d", name, len(numbers), cells)
+		return nil, data.Fail("%s.data has %d numbers, its rows and cols make %d", name, len(numbers), cells)
 	}
 	return numbers, nil
 }
@@ -182,19 +193,19 @@ func ParseExtrinsics(data []byte) ([]Link, error) {
 		return nil, err
 	}
 	const expected = "expected a list \"links\" of parent, child, xyz and rpy or quaternion"
-	if top.node == nil {
+	if top.Empty() {
 		return nil, fmt.Errorf("no links; %s", expected)
 	}
-	fields, err := top.fields("links")
+	fields, err := top.Fields("links")
 	if err != nil {
 		return nil, err
 	}
-	entries, err := fields["links"].items()
+	entries, err := fields["links"].Items()
 	if err != nil {
 		return nil, err
 	}
 	if len(entries) == 0 {
-		return nil, top.fail("no links; %s", expected)
+		return nil, top.Fail("no links; %s", expected)
 	}
 	var out []Link
 	children := map[string]int{}
@@ -204,16 +215,16 @@ func ParseExtrinsics(data []byte) ([]Link, error) {
 			return nil, err
 		}
 		if line := children[link.Child]; line > 0 {
-			return nil, entry.fail("%s has a parent already, at line %d", link.Child, line)
+			return nil, entry.Fail("%s has a parent already, at line %d", link.Child, line)
 		}
-		children[link.Child] = entry.line
+		children[link.Child] = entry.Line
 		out = append(out, link)
 	}
 	return out, nil
 }
 
-func readLink(entry value) (Link, error) {
-	fields, err := entry.fields("parent", "child", "xyz", "rpy", "quaternion")
+func readLink(entry yamltree.Node) (Link, error) {
+	fields, err := entry.Fields("parent", "child", "xyz", "rpy", "quaternion")
 	if err != nil {
 		return Link{}, err
 	}
@@ -223,29 +234,29 @@ func readLink(entry value) (Link, error) {
 		to   *string
 	}{{"parent", &link.Parent}, {"child", &link.Child}} {
 		if f, ok := fields[s.name]; ok {
-			if *s.to, err = f.text(); err != nil {
+			if *s.to, err = f.Text(); err != nil {
 				return Link{}, err
 			}
 		}
 	}
 	if link.Parent == "" || link.Child == "" || link.Parent == link.Child {
-		return Link{}, entry.fail("parent is %q and child is %q, expected two different frames", link.Parent, link.Child)
+		return Link{}, entry.Fail("parent is %q and child is %q, expected two different frames", link.Parent, link.Child)
 	}
 	list := func(name string, want int, unit string) ([]float64, error) {
 		f, ok := fields[name]
 		if !ok {
-			return nil, entry.fail("%s to %s: %s is missing, expected %d %s", link.Parent, link.Child, name, want, unit)
+			return nil, entry.Fail("%s to %s: %s is missing, expected %d %s", link.Parent, link.Child, name, want, unit)
 		}
-		numbers, err := f.numbers()
+		numbers, err := f.Numbers()
 		if err != nil {
 			return nil, err
 		}
 		if len(numbers) != want {
-			return nil, f.fail("%s has %d numbers, expected %d %s", name, len(numbers), want, unit)
+			return nil, f.Fail("%s has %d numbers, expected %d %s", name, len(numbers), want, unit)
 		}
 		for i, n := range numbers {
 			if math.IsNaN(n) || math.IsInf(n, 0) {
-				return nil, f.fail("%s[%d] is %v, expected a finite number", name, i, n)
+				return nil, f.Fail("%s[%d] is %v, expected a finite number", name, i, n)
 			}
 		}
 		return numbers, nil
@@ -257,7 +268,7 @@ func readLink(entry value) (Link, error) {
 	link.Transform.Translation = r3.Vec{X: xyz[0], Y: xyz[1], Z: xyz[2]}
 	_, angles := fields["rpy"]
 	if _, both := fields["quaternion"]; angles == both {
-		return Link{}, entry.fail("%s to %s: expected either rpy (3 radians) or quaternion (x y z w)", link.Parent, link.Child)
+		return Link{}, entry.Fail("%s to %s: expected either rpy (3 radians) or quaternion (x y z w)", link.Parent, link.Child)
 	}
 	if angles {
 		rpy, err := list("rpy", 3, "radians")
@@ -272,7 +283,7 @@ func readLink(entry value) (Link, error) {
 		}
 		link.Transform.Rotation = quat.Number{Imag: q[0], Jmag: q[1], Kmag: q[2], Real: q[3]}
 		if length := quat.Abs(link.Transform.Rotation); math.Abs(length-1) > 1e-2 {
-			return Link{}, fields["quaternion"].fail("quaternion %v has length %.3f, expected 1 (order x y z w)", q, length)
+			return Link{}, fields["quaternion"].Fail("quaternion %v has length %.3f, expected 1 (order x y z w)", q, length)
 		}
 	}
 	link.Transform = link.Transform.Normalized()

@@ -6,9 +6,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
+	"github.com/stllm/stllm/node/yamltree"
 )
 
 // Question is one entry of a questions file:
@@ -22,20 +20,30 @@ import (
 //     label: …
 //     group: now
 type Question struct {
-	ID       string         `yaml:"id"`
-	At       *float64       `yaml:"at"`
-	Stamp    *float64       `yaml:"stamp"`
-	Text     string         `yaml:"text"`
-	Task     string         `yaml:"task"`
-	Choices  []string       `yaml:"choices"`
-	Answer   string         `yaml:"answer"`
-	Label    string         `yaml:"label"`
-	Group    string         `yaml:"group"`
-	Metadata map[string]any `yaml:"metadata"`
+	ID       string
+	At       *float64
+	Stamp    *float64
+	Text     string
+	Task     string
+	Choices  []string
+	Answer   string
+	Label    string
+	Group    string
+	Metadata map[string]any
 }
+
+// maxQuestions bounds a questions file, bytes.
+const maxQuestions = 16 << 20
 
 // ReadQuestions reads a questions file; errors name the line.
 func ReadQuestions(path string) ([]Question, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("questions: %w", err)
+	}
+	if st.Size() > maxQuestions {
+		return nil, fmt.Errorf("questions %s: %d bytes, expected at most %d", path, st.Size(), maxQuestions)
+	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("questions: %w", err)
@@ -49,42 +57,86 @@ func ReadQuestions(path string) ([]Question, error) {
 
 // ParseQuestions reads the content of a questions file.
 func ParseQuestions(data []byte) ([]Question, error) {
-	file, err := parser.ParseBytes(data, 0)
+	top, err := yamltree.Parse(data)
 	if err != nil {
 		return nil, err
 	}
-	if len(file.Docs) == 0 || file.Docs[0].Body == nil {
+	if top.Empty() {
 		return nil, errors.New("the file is empty, expected a list of questions")
 	}
-	list, ok := file.Docs[0].Body.(*ast.SequenceNode)
-	if !ok {
-		return nil, fmt.Errorf("line %d: expected a list of questions (each starting with \"- id:\")", line(file.Docs[0].Body))
+	list, err := top.Items()
+	if err != nil {
+		return nil, fmt.Errorf("line %d: expected a list of questions (each starting with \"- id:\")", top.Line)
 	}
 	var out []Question
 	seen := map[string]int{}
-	for _, node := range list.Values {
-		var q Question
-		n := line(node)
-		if err := yaml.NodeToValue(node, &q, yaml.Strict()); err != nil {
-			return nil, fmt.Errorf("question in line %d: %w", n, err)
-		}
-		if err := q.validate(); err != nil {
-			return nil, fmt.Errorf("question in line %d: %w", n, err)
+	for _, node := range list {
+		q, err := readQuestion(node)
+		if err != nil {
+			return nil, fmt.Errorf("question in line %d: %w", node.Line, err)
 		}
 		if first, dup := seen[q.ID]; dup {
-			return nil, fmt.Errorf("question in line %d: id %q is used in line %d already", n, q.ID, first)
+			return nil, fmt.Errorf("question in line %d: id %q is used in line %d already", node.Line, q.ID, first)
 		}
-		seen[q.ID] = n
+		seen[q.ID] = node.Line
 		out = append(out, q)
 	}
 	return out, nil
 }
 
-func line(n ast.Node) int {
-	if t := n.GetToken(); t != nil && t.Position != nil {
-		return t.Position.Line
+func readQuestion(node yamltree.Node) (q Question, err error) {
+	node.Name = "the question"
+	fields, err := node.Fields("id", "at", "stamp", "text", "task", "choices", "answer", "label", "group", "metadata")
+	if err != nil {
+		return q, err
 	}
-	return 0
+	for name, f := range fields {
+		if f.Empty() {
+			delete(fields, name)
+		}
+	}
+	for _, s := range []struct {
+		name string
+		to   *string
+	}{{"id", &q.ID}, {"text", &q.Text}, {"task", &q.Task}, {"answer", &q.Answer}, {"label", &q.Label}, {"group", &q.Group}} {
+		if *s.to, err = fields[s.name].Text(); err != nil {
+			return q, err
+		}
+	}
+	for _, s := range []struct {
+		name string
+		to   **float64
+	}{{"at", &q.At}, {"stamp", &q.Stamp}} {
+		if f, ok := fields[s.name]; ok {
+			v, err := f.Number()
+			if err != nil {
+				return q, fmt.Errorf("%w of seconds", err)
+			}
+			*s.to = &v
+		}
+	}
+	if f, ok := fields["choices"]; ok {
+		items, err := f.Items()
+		if err != nil {
+			return q, err
+		}
+		q.Choices = make([]string, len(items))
+		for i, item := range items {
+			if q.Choices[i], err = item.Text(); err != nil {
+				return q, err
+			}
+		}
+	}
+	if f, ok := fields["metadata"]; ok {
+		v, err := f.Any()
+		if err != nil {
+			return q, err
+		}
+		if q.Metadata, ok = v.(map[string]any); !ok {
+			return q, f.Fail("metadata is not a mapping of names to values")
+		}
+	}
+	return q, q.validate()
 }
 
 func (q *Question) validate() error {

@@ -235,7 +235,12 @@ func TestQuestionsFile(t *testing.T) {
 		"task":       {"- {id: a, at: 1, text: x, task: dance}", "dance"},
 		"path":       {"- {id: ../a, at: 1, text: x}", "file name"},
 		"broken":     {"- {id: a", ""},
-		"not a time": {"- {id: a, at: soon, text: x}", "line 1"},
+		"not a time": {"- id: a\n  at: soon\n  text: x", "question in line 1: line 2: at is not a number"},
+		"a list":     {"- {id: a, at: 1, text: [x]}", "line 1: text is not a text"},
+		"choices":    {"- {id: a, at: 1, text: x, choices: y}", "choices is not a list"},
+		"metadata":   {"- {id: a, at: 1, text: x, metadata: y}", "metadata is not a mapping"},
+		"deep":       {"- id: a\n  metadata: " + strings.Repeat("[", 100_000), "line 2: nested"},
+		"no mapping": {"- a", "the question is not a mapping"},
 	} {
 		if _, err := ParseQuestions([]byte(tc.text)); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v, expected a word on %q", name, err, tc.want)
@@ -244,7 +249,9 @@ func TestQuestionsFile(t *testing.T) {
 }
 
 func FuzzQuestions(f *testing.F) {
-	f.Add([]byte("- {id: a, at: 1, text: x}"))
+	for _, s := range []string{"- {id: a, at: 1, text: x}", "- id: a\n  stamp: 1\n  text: |\n    x\n  choices: [a, b]\n  metadata: {x: [1, {y: z}]}", "- !0 #", "- &a {id: *a}"} {
+		f.Add([]byte(s))
+	}
 	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = ParseQuestions(data) })
 }
 

@@ -8,6 +8,8 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"github.com/stllm/stllm/node/yamltree"
 )
 
 // ROS1Arguments takes private parameters (`_name:=value`) out of a ROS 1 command line and returns the other arguments.
@@ -76,7 +78,7 @@ func (p *Parameters) ROS2Arguments(files []string, values map[string]string, nod
 // yaml reads a single value.
 func (d *Descriptor) yaml(value string) (any, error) {
 	wrong := &Error{Name: d.Name, Found: text(value), Expected: "a single YAML value: " + d.expected()}
-	if len(value) > maxText || tooDeep([]byte(value)) > 0 {
+	if len(value) > maxText || yamltree.TooDeep([]byte(value)) > 0 {
 		return nil, wrong
 	}
 	tree, err := parser.ParseBytes([]byte(value), 0)

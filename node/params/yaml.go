@@ -7,9 +7,9 @@ import (
 	"os"
 	"strings"
 
-	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
+
+	"github.com/stllm/stllm/node/yamltree"
 )
 
 // maxFile bounds a parameter file, bytes.
@@ -56,18 +56,12 @@ func (p *Parameters) load(data []byte, l *loader) error {
 	if len(data) > maxFile {
 		return fmt.Errorf("%s has %d bytes, expected at most %d", file, len(data), maxFile)
 	}
-	if at := tooDeep(data); at > 0 {
-		return fmt.Errorf("%s:%d: nested too deeply for a parameter file (more than %d levels)", file, at, maxDepth)
-	}
-	tree, err := parser.ParseBytes(data, 0)
+	docs, err := yamltree.Documents(data)
 	if err != nil {
-		return fmt.Errorf("%s: not YAML: %s", file, yaml.FormatError(err, false, false))
+		return fmt.Errorf("%s: %w", file, err)
 	}
-	for _, doc := range tree.Docs {
-		if doc.Body == nil || doc.Body.Type() == ast.NullType || doc.Body.Type() == ast.CommentType {
-			continue
-		}
-		if err := l.top(doc.Body); err != nil {
+	for _, doc := range docs {
+		if err := l.top(doc); err != nil {
 			return err
 		}
 	}
@@ -75,43 +69,6 @@ func (p *Parameters) load(data []byte, l *loader) error {
 		return l.located(err)
 	}
 	return nil
-}
-
-// maxDepth bounds nesting: the parser's time grows with its square.
-const maxDepth = 64
-
-// tooDeep returns the line on which brackets, dashes or indentation go too deep, or 0. Brackets within text count as well;
-// no parameter has that many.
-func tooDeep(data []byte) int {
-	open, line := 0, 0
-	for text := range bytes.Lines(data) {
-		line++
-		body := bytes.TrimLeft(text, " ")
-		indent, dashes := len(text)-len(body), 0
-		for len(body) > 1 && (body[0] == '-' || body[0] == '?') && (body[1] == ' ' || body[1] == '\t') {
-			dashes++
-			body = bytes.TrimLeft(body[1:], " \t")
-		}
-		if dashes > maxDepth || indent > 8*maxDepth {
-			return line
-		}
-		for _, c := range body {
-			switch c {
-			case '[', '{':
-				if open++; open > maxDepth {
-					return line
-				}
-			case ']', '}':
-				open = max(0, open-1)
-			case '#':
-				if open == 0 {
-					goto next
-				}
-			}
-		}
-	next:
-	}
-	return 0
 }
 
 // loader walks one file.
@@ -152,13 +109,6 @@ func entries(n ast.Node) ([]*ast.MappingValueNode, bool) {
 	return nil, false
 }
 
-func line(n ast.Node) int {
-	if t := n.GetToken(); t != nil && t.Position != nil {
-		return t.Position.Line
-	}
-	return 0
-}
-
 func key(e *ast.MappingValueNode) string {
 	if s, ok := e.Key.(*ast.StringNode); ok {
 		return s.Value
@@ -169,7 +119,7 @@ func key(e *ast.MappingValueNode) string {
 func (l *loader) top(n ast.Node) error {
 	list, ok := entries(n)
 	if !ok {
-		return fmt.Errorf("%s:%d: expected `name: value` lines, found %s", l.file, line(n), n.Type())
+		return fmt.Errorf("%s:%d: expected `name: value` lines, found %s", l.file, yamltree.Line(n), n.Type())
 	}
 	for _, e := range list {
 		sub, nested := entries(e.Value)
@@ -195,7 +145,7 @@ func (l *loader) forNode(name string, list []*ast.MappingValueNode) error {
 		if key(e) != "ros__parameters" {
 			sub, nested := entries(e.Value)
 			if !nested {
-				return fmt.Errorf("%s:%d: expected ros__parameters under %q, found %q", l.file, line(e.Key), name, key(e))
+				return fmt.Errorf("%s:%d: expected ros__parameters under %q, found %q", l.file, yamltree.Line(e.Key), name, key(e))
 			}
 			if err := l.forNode(strings.TrimSuffix(name, "/")+"/"+strings.TrimPrefix(key(e), "/"), sub); err != nil { // namespace: node:
 				return err
@@ -207,7 +157,7 @@ func (l *loader) forNode(name string, list []*ast.MappingValueNode) error {
 		}
 		sub, nested := entries(e.Value)
 		if !nested {
-			return fmt.Errorf("%s:%d: expected `name: value` lines under ros__parameters, found %s", l.file, line(e.Value), e.Value.Type())
+			return fmt.Errorf("%s:%d: expected `name: value` lines under ros__parameters, found %s", l.file, yamltree.Line(e.Value), e.Value.Type())
 		}
 		l.wildcard = strings.Contains(name, "*")
 		for _, v := range sub {
@@ -240,7 +190,7 @@ func matches(pattern, name []string) bool {
 }
 
 func (l *loader) value(name string, e *ast.MappingValueNode) error {
-	at := line(e.Key)
+	at := yamltree.Line(e.Key)
 	d, err := find(name)
 	if err != nil {
 		unknown := err.(*UnknownError)
