@@ -305,12 +305,17 @@ func (r *Robot) transforms(in input) {
 		if err == nil {
 			continue
 		}
-		var invalid *tf.InvalidError
-		if errors.As(err, &invalid) {
+		var old *tf.OldError
+		var full *tf.FullError
+		switch {
+		case errors.As(err, &old):
+			r.s.tfRejected["too old"]++
+		case errors.As(err, &full):
+			r.s.tfRejected["no room"]++
+			r.warn("tf full", err.Error())
+		default:
 			r.s.tfRejected["invalid"]++
 			r.warn("tf invalid "+t.ChildFrameID, fmt.Sprintf("transform from %q to %q refused: %v", t.ChildFrameID, t.Header.FrameID, err))
-		} else {
-			r.s.tfRejected["too old"]++
 		}
 	}
 	r.poseWaiting()

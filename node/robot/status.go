@@ -96,6 +96,9 @@ func (r *Robot) status() Status {
 		ModelState: "ready", Asked: s.stats.asked, Answered: s.stats.answered, Errors: maps.Clone(s.stats.errors), Queued: len(s.queue),
 		Answering: s.running != nil, LastAnswer: s.stats.last, Events: maps.Clone(s.events), LastEvent: s.lastEvent, Troubles: maps.Clone(s.troubles), Unpublished: r.ends.failed.Load(),
 	}
+	if n := s.tf.Dropped(); n > 0 {
+		st.TFRejected["dropped for want of room"] = n
+	}
 	if c := s.cameras.latest; c != nil && c.err != nil {
 		st.CameraError = c.err.Error()
 	}

@@ -26,11 +26,21 @@ const maxDepth = 1000
 // quaternionTolerance is how far from 1 the squared length of a quaternion may be.
 const quaternionTolerance = 1e-2
 
+// Bounds of a buffer, far beyond any robot's: a publisher that makes up names or stamps must not take all memory.
+const (
+	maxFrames    = 4096    // names
+	maxName      = 1024    // bytes
+	maxSamples   = 1 << 20 // of all frames, about 90 MB
+	maxSameStamp = 16      // of one frame
+)
+
 // Buffer holds the tree.
 type Buffer struct {
-	keep   int64
-	frames map[string]*cache // by child
-	known  map[string]bool   // every frame ever named
+	keep    int64
+	frames  map[string]*cache // by child
+	known   map[string]bool   // every frame ever named
+	samples int               // of all frames
+	dropped uint64
 }
 
 // New makes an empty buffer that keeps transforms for the given time; 0 means DefaultCache.
@@ -49,8 +59,9 @@ func (b *Buffer) Clear(keepStatic bool) {
 			delete(b.frames, name)
 		}
 	}
-	b.known = map[string]bool{}
+	b.known, b.samples = map[string]bool{}, 0
 	for name, c := range b.frames {
+		b.samples += len(c.samples)
 		b.known[name] = true
 		for _, s := range c.samples {
 			b.known[s.parent] = true
@@ -59,7 +70,8 @@ func (b *Buffer) Clear(keepStatic bool) {
 }
 
 // Set adds a transform that takes points of the child frame into the parent frame. A leading slash of a name is dropped.
-// Transforms that tf2 refuses come back as an *InvalidError; data older than the cache is refused as well.
+// Transforms that tf2 refuses come back as an *InvalidError, data older than the cache as an *[OldError], and what a full
+// buffer has no room for as a *[FullError].
 func (b *Buffer) Set(parent, child string, stamp int64, t geometry.Transform, static bool) error {
 	parent, child = strings.TrimPrefix(parent, "/"), strings.TrimPrefix(child, "/")
 	fail := func(format string, args ...any) error {
@@ -72,23 +84,53 @@ func (b *Buffer) Set(parent, child string, stamp int64, t geometry.Transform, st
 		return fail("header.frame_id is empty")
 	case parent == child:
 		return fail("a frame cannot be its own parent")
+	case len(child) > maxName || len(parent) > maxName:
+		return &InvalidError{fmt.Sprintf("transform refused: frame names have %d and %d bytes, expected at most %d", len(child), len(parent), maxName)}
 	case !t.Finite():
 		return fail("translation %v, rotation %v hold a number that is not finite", t.Translation, q)
 	case math.Abs(q.Real*q.Real+q.Imag*q.Imag+q.Jmag*q.Jmag+q.Kmag*q.Kmag-1) >= quaternionTolerance:
 		return fail("rotation has length %.4f, expected 1", quat.Abs(q))
 	}
-	c := b.frames[child]
+	names := len(b.known)
+	for _, name := range []string{parent, child} {
+		if !b.known[name] {
+			names++
+		}
+	}
+	if names > maxFrames {
+		return &FullError{fmt.Sprintf("transform from %q to %q: %d frames are known, no more are kept", child, parent, len(b.known))}
+	}
+	c, gone := b.frames[child], 0
 	if c == nil || c.static != static {
+		if c != nil {
+			gone = len(c.samples)
+		}
 		c = &cache{static: static}
-		b.frames[child] = c
 	}
-	b.known[parent], b.known[child] = true, true
-	if !c.insert(sample{stamp, parent, t}, b.keep) {
+	before := len(c.samples)
+	dropped, ok := c.insert(sample{stamp, parent, t}, b.keep)
+	if !ok {
 		newest, _ := c.latest()
-		return fail("stamp %s is more than %v older than the newest at %s", seconds(stamp), time.Duration(b.keep), seconds(newest))
+		return &OldError{fmt.Sprintf("transform from %q to %q refused: stamp %s is more than %v older than the newest at %s", child, parent,
+			seconds(stamp), time.Duration(b.keep), seconds(newest))}
 	}
+	samples := b.samples - gone + len(c.samples) - before
+	if samples > maxSamples {
+		if len(c.samples) == 1 {
+			return &FullError{fmt.Sprintf("transform from %q to %q: %d transforms are kept, no more fit", child, parent, b.samples)}
+		}
+		c.samples = c.samples[1:]
+		samples--
+		dropped++
+	}
+	b.frames[child], b.samples = c, samples
+	b.known[parent], b.known[child] = true, true
+	b.dropped += uint64(dropped)
 	return nil
 }
+
+// Dropped counts transforms that were taken and then dropped before their time, for want of room.
+func (b *Buffer) Dropped() uint64 { return b.dropped }
 
 // Has tells whether a frame was ever named.
 func (b *Buffer) Has(frame string) bool { return b.known[frame] }

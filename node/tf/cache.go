@@ -2,6 +2,7 @@ package tf
 
 import (
 	"math"
+	"slices"
 	"sort"
 
 	"gonum.org/v1/gonum/num/quat"
@@ -36,28 +37,32 @@ func (c *cache) latest() (int64, string) {
 }
 
 // insert keeps samples in order. Data older than the cache, relative to the newest stamp, is refused; of two samples with the
-// same stamp the later one counts as the newer.
-func (c *cache) insert(s sample, keep int64) bool {
+// same stamp the later one counts as the newer. dropped is how many samples of that stamp had to go: lookups use the first
+// and the last alone.
+func (c *cache) insert(s sample, keep int64) (dropped int, ok bool) {
 	if c.static {
 		c.samples = append(c.samples[:0], s)
-		return true
+		return 0, true
 	}
 	if n := len(c.samples); n > 0 {
 		if s.stamp < c.samples[n-1].stamp-keep {
-			return false
+			return 0, false
 		}
 	}
 	at := sort.Search(len(c.samples), func(i int) bool { return c.samples[i].stamp > s.stamp })
 	for i := at - 1; i >= 0 && c.samples[i].stamp == s.stamp; i-- {
 		if c.samples[i] == s {
-			return true
+			return 0, true
 		}
 	}
-	c.samples = append(c.samples, sample{})
-	copy(c.samples[at+1:], c.samples[at:])
-	c.samples[at] = s
+	if first := at - maxSameStamp; first >= 0 && c.samples[first].stamp == s.stamp {
+		c.samples = slices.Delete(c.samples, first+1, first+2)
+		at--
+		dropped = 1
+	}
+	c.samples = slices.Insert(c.samples, at, s)
 	c.prune(c.samples[len(c.samples)-1].stamp - keep)
-	return true
+	return dropped, true
 }
 
 func (c *cache) prune(before int64) {
@@ -67,6 +72,9 @@ func (c *cache) prune(before int64) {
 	}
 	if n > 0 {
 		c.samples = append(c.samples[:0], c.samples[n:]...)
+	}
+	if cap(c.samples) > 1024 && len(c.samples) < cap(c.samples)/4 {
+		c.samples = slices.Clone(c.samples) // what one burst needed is not held for ever
 	}
 }
 

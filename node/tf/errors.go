@@ -10,6 +10,16 @@ type InvalidError struct{ Why string }
 
 func (e *InvalidError) Error() string { return "tf: " + e.Why }
 
+// OldError refuses a transform that is older than the cache goes back.
+type OldError struct{ Why string }
+
+func (e *OldError) Error() string { return "tf: " + e.Why }
+
+// FullError refuses a transform for which there is no room.
+type FullError struct{ Why string }
+
+func (e *FullError) Error() string { return "tf: " + e.Why }
+
 // LookupError says that a frame is not known, or that the tree has a loop.
 type LookupError struct{ Why string }
 

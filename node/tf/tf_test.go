@@ -3,10 +3,12 @@ package tf
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -196,6 +198,82 @@ func TestRefusals(t *testing.T) {
 		if kind(err) != tc.kind || MayCome(err) != tc.wait {
 			t.Errorf("%s: %v (may come: %v), expected %s, %v", name, err, MayCome(err), tc.kind, tc.wait)
 		}
+	}
+}
+
+// Publishers that make up names or stamps find an end, and what goes is counted.
+func TestBounds(t *testing.T) {
+	at := func(x float64) geometry.Transform {
+		p := geometry.Identity()
+		p.Translation.X = x
+		return p
+	}
+	b := New(0)
+	var full *FullError
+	var old *OldError
+	for i := range 2 * maxFrames {
+		if err := b.Set("map", fmt.Sprint("frame", i), 1e9, at(0), i%2 == 0); (i < maxFrames-1) != (err == nil) || err != nil && !errors.As(err, &full) {
+			t.Fatalf("frame %d: %v", i, err)
+		}
+	}
+	if n := len(b.Frames()); n != maxFrames {
+		t.Errorf("%d frames, expected %d", n, maxFrames)
+	}
+	if err := b.Set("map", "frame7", 2e9, at(1), false); err != nil {
+		t.Errorf("a known frame: %v", err)
+	}
+	if err := b.Set("map", "frame7", 1, at(1), false); err != nil {
+		t.Errorf("not too old: %v", err)
+	}
+	if err := b.Set("map", "frame7", 12e9, at(1), false); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Set("map", "frame7", 1e9, at(1), false); !errors.As(err, &old) {
+		t.Errorf("too old: %v", err)
+	}
+	b.Clear(false)
+	if err := b.Set("map", strings.Repeat("x", maxName+1), 1e9, at(0), false); kind(err) != "invalid_argument" {
+		t.Errorf("a long name: %v", err)
+	}
+
+	// Many transforms of one stamp: the first and the last count, between neighbours as without a bound.
+	for _, stamp := range []int64{1e9, 2e9, 3e9} {
+		for i := range 100 {
+			if err := b.Set("map", "base", stamp, at(float64(stamp)/1e9+float64(i)/1000), false); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if n := len(b.frames["base"].samples); n != 3*maxSameStamp || b.samples != n || b.Dropped() != uint64(300-n) {
+		t.Errorf("%d samples, %d counted, %d dropped", n, b.samples, b.Dropped())
+	}
+	for stamp, want := range map[int64]float64{1e9: 1, 1.5e9: (1.099 + 2) / 2, 2e9: 2.099, 2.5e9: (2.099 + 3) / 2, 3e9: 3.099} {
+		if got, _, err := b.Lookup("map", "base", stamp); err != nil || math.Abs(got.Translation.X-want) > 1e-12 {
+			t.Errorf("at %d: x is %g, expected %g (%v)", stamp, got.Translation.X, want, err)
+		}
+	}
+
+	// As many transforms as there is room for: a frame goes on with fewer, a new one does not fit.
+	dropped := b.Dropped()
+	for i := b.samples; i < maxSamples+1000; i++ {
+		if err := b.Set("map", "base", 4e9+int64(i), at(0), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(b.frames["base"].samples); n != maxSamples || b.Dropped() != dropped+1000 {
+		t.Errorf("%d samples, %d dropped", n, b.Dropped()-dropped)
+	}
+	if err := b.Set("map", "late", 4e9, at(0), false); !errors.As(err, &full) || b.Has("late") {
+		t.Errorf("a frame more: %v, known: %v", err, b.Has("late"))
+	}
+	if err := b.Set("map", "base", 60e9, at(0), false); err != nil || b.samples != 1 {
+		t.Errorf("%d samples after what was old has gone, %v", b.samples, err)
+	}
+	if err := b.Set("map", "late", 4e9, at(0), false); err != nil {
+		t.Errorf("there is room again: %v", err)
+	}
+	if err := b.Set("map", "base", 60e9, at(0), true); err != nil || b.samples != 2 {
+		t.Errorf("static now: %d samples, %v", b.samples, err)
 	}
 }
 
