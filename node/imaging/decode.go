@@ -202,20 +202,52 @@ func demosaic(out *RGB, pattern string, depth int, big bool, line func(int) []by
 	}
 }
 
-// DecodeCompressed reads a JPEG or PNG image. Its size is checked before anything is decoded.
+// DecodeCompressed reads a JPEG or PNG image. Its size is checked before anything is decoded. A camera's mosaic, which
+// compressed_image_transport compresses as if it were grey and tells of in the format alone, gets its colours.
 func DecodeCompressed(m *msgs.CompressedImage) (*RGB, error) {
 	if strings.Contains(m.Format, "compressedDepth") {
 		return nil, fmt.Errorf("compressed image: format is %q: a depth image, a colour image was expected", m.Format)
 	}
-	out, err := DecodeBytes(m.Data)
+	img, err := decodeFile(m.Data)
 	if err != nil {
 		return nil, fmt.Errorf("compressed image (format %q): %w", m.Format, err)
 	}
+	encoding, _, _ := strings.Cut(m.Format, ";")
+	if encoding = strings.TrimSpace(encoding); !strings.HasPrefix(encoding, "bayer_") {
+		return FromImage(img)
+	}
+	pattern, _, ok := bayer(encoding)
+	var depth int
+	var line func(y int) []byte
+	switch g := img.(type) {
+	case *image.Gray:
+		depth, line = 8, func(y int) []byte { return g.Pix[g.PixOffset(g.Rect.Min.X, g.Rect.Min.Y+y):] }
+	case *image.Gray16:
+		depth, line = 16, func(y int) []byte { return g.Pix[g.PixOffset(g.Rect.Min.X, g.Rect.Min.Y+y):] }
+	default: // in colours already
+		return FromImage(img)
+	}
+	if !ok {
+		return nil, fmt.Errorf("compressed image: format is %q, which begins with no known mosaic (bayer_rggb8, bayer_bggr16, …)", m.Format)
+	}
+	out, err := NewRGB(img.Bounds().Dx(), img.Bounds().Dy())
+	if err != nil {
+		return nil, fmt.Errorf("compressed image (format %q): %w", m.Format, err)
+	}
+	demosaic(out, pattern, depth, true, line) // 16 bits are big-endian, as Gray16 has them
 	return out, nil
 }
 
 // DecodeBytes reads a JPEG or PNG file.
 func DecodeBytes(data []byte) (*RGB, error) {
+	img, err := decodeFile(data)
+	if err != nil {
+		return nil, err
+	}
+	return FromImage(img)
+}
+
+func decodeFile(data []byte) (image.Image, error) {
 	c, format, err := image.DecodeConfig(bytes.NewReader(data))
 	if err != nil {
 		return nil, fmt.Errorf("%d bytes are neither JPEG nor PNG: %w", len(data), err)
@@ -230,7 +262,7 @@ func DecodeBytes(data []byte) (*RGB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("decode %s: %w", format, err)
 	}
-	return FromImage(img)
+	return img, nil
 }
 
 // leastBytes is what the best compression leaves of a picture. The decoders allocate by the header alone, so a file below it

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"image"
 	"image/color"
+	"image/draw"
+	"image/jpeg"
 	"image/png"
 	"os"
 	"os/exec"
@@ -145,6 +147,62 @@ func TestBayer(t *testing.T) {
 	}
 }
 
+// A mosaic that was compressed as if it were grey has its colours, at 8 and 16 bits; what was made colours before is left alone.
+func TestCompressedBayer(t *testing.T) {
+	colours := map[byte]uint8{'r': 200, 'g': 100, 'b': 40}
+	for _, pattern := range []string{"rggb", "bggr", "gbrg", "grbg"} {
+		grey, deep := image.NewGray(image.Rect(0, 0, 16, 8)), image.NewGray16(image.Rect(0, 0, 16, 8))
+		for y := range 8 {
+			for x := range 16 {
+				v := colours[pattern[2*(y&1)+x&1]]
+				grey.SetGray(x, y, color.Gray{Y: v})
+				deep.SetGray16(x, y, color.Gray16{Y: 257 * uint16(v)})
+			}
+		}
+		file := func(img image.Image, jpg bool) []byte {
+			var b bytes.Buffer
+			err := png.Encode(&b, img)
+			if jpg {
+				b.Reset()
+				err = jpeg.Encode(&b, img, &jpeg.Options{Quality: 100})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return b.Bytes()
+		}
+		flat := image.NewNRGBA(grey.Rect)
+		draw.Draw(flat, flat.Rect, image.NewUniform(color.NRGBA{R: 200, G: 100, B: 40, A: 255}), image.Point{}, draw.Src)
+		for _, c := range []struct {
+			format string
+			data   []byte
+			off    int
+		}{
+			{"bayer_" + pattern + "8; png compressed ", file(grey, false), 0},
+			{"bayer_" + pattern + "16; png compressed ", file(deep, false), 0},
+			{"bayer_" + pattern + "16; jpeg compressed ", file(grey, true), 3},
+			{"bayer_" + pattern + "8; jpeg compressed ", file(grey, true), 3},
+			{"bayer_" + pattern + "8; png compressed bgr8", file(flat, false), 0},
+		} {
+			p, err := DecodeCompressed(&msgs.CompressedImage{Format: c.format, Data: c.data})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, v := range p.Pix {
+				if d := int(v) - int([]uint8{200, 100, 40}[i%3]); d > c.off || d < -c.off {
+					t.Fatalf("%s: pixel %d is %v", c.format, i/3, p.Pix[i/3*3:][:3])
+				}
+			}
+		}
+		if _, err := DecodeCompressed(&msgs.CompressedImage{Format: "bayer_rgbw8; png compressed ", Data: file(grey, false)}); err == nil || !strings.Contains(err.Error(), "bayer_rgbw8") {
+			t.Errorf("an unknown mosaic: %v", err)
+		}
+		if p, err := DecodeCompressed(&msgs.CompressedImage{Format: "mono8; jpeg compressed mono8", Data: file(grey, false)}); err != nil || p.Pix[0] != p.Pix[2] {
+			t.Errorf("grey: %v", err)
+		}
+	}
+}
+
 func TestBadImages(t *testing.T) {
 	good := msgs.Image{Width: 2, Height: 2, Encoding: "rgb8", Step: 6, Data: make([]byte, 12)}
 	for name, tc := range map[string]struct {
@@ -228,6 +286,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, encoding string, w, h, step uint32, data []byte) {
 		_, _ = Decode(&msgs.Image{Width: w, Height: h, Step: step, Encoding: encoding, Data: data})
 		_, _ = DecodeBytes(data)
+		_, _ = DecodeCompressed(&msgs.CompressedImage{Format: encoding + "; png compressed ", Data: data})
 	})
 }
 
