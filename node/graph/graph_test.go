@@ -28,8 +28,9 @@ func TestMistakesAreNamed(t *testing.T) {
 			w := NBits{K: 32, N: 1, Bits: 4, Block: 32, Codes: g.Inline("c", Uint8, make([]byte, 16), 1, 1, 16), Scales: g.Inline("s", Float32, make([]byte, 4), 1)}
 			return g.MatMulNBits(g.Input("a", Float32), w, nil)
 		}, "MatMulNBits"},
-		"empty slice":  {func(g *Graph) *Value { return g.Slice(g.Input("a", Float32, N("s")), 0, -1, -3) }, "nothing lies"},
-		"short weight": {func(g *Graph) *Value { return g.External("w", Float32, "file", 0, 12, 2, 2) }, "expected 16"},
+		"empty slice":        {func(g *Graph) *Value { return g.Slice(g.Input("a", Float32, N("s")), 0, -1, -3) }, "nothing lies"},
+		"slice to the start": {func(g *Graph) *Value { return g.Slice(g.Input("a", Float32, N("s")), 0, -3, 0) }, "nothing lies"},
+		"short weight":       {func(g *Graph) *Value { return g.External("w", Float32, "file", 0, 12, 2, 2) }, "expected 16"},
 		"name used once": {func(g *Graph) *Value {
 			g.External("w", Float32, "file", 0, 16, 4)
 			return g.External("w", Float32, "file", 0, 8, 2)

@@ -157,7 +157,7 @@ func (g *Graph) Slice(x *Value, axis int, from, to int64) *Value {
 			return g.failOp("Slice", []*Value{x}, "nothing lies in [%d, %d) of %s", from, to, d)
 		}
 		s[axis] = Dim{Size: n}
-	case to <= from && (from < 0) == (to < 0):
+	case to == 0 || to <= from && (from < 0) == (to < 0):
 		return g.failOp("Slice", []*Value{x}, "nothing lies in [%d, %d)", from, to)
 	case from == 0 && to == End: // all of it
 	case from >= 0 && to > 0 && to != End:
