@@ -3,6 +3,8 @@ package points
 import (
 	"fmt"
 	"math"
+
+	"github.com/stllm/stllm/node/parallel"
 )
 
 // Normals estimates a unit normal for each query point from the cloud's points within radius (metres): the direction in
@@ -25,7 +27,7 @@ func Normals(xyz, query []float32, radius float64, inward [3]float64) ([]float32
 		return nil, fmt.Errorf("normals: %w", err)
 	}
 	out := make([]float32, len(query))
-	parallel(len(query)/3, 64, func(lo, hi int) {
+	parallel.Ranges(len(query)/3, 64, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			x, y, z := float64(query[3*i]), float64(query[3*i+1]), float64(query[3*i+2])
 			// Moments about the query point, so that nothing is lost far from the origin.

@@ -5,6 +5,8 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+
+	"github.com/stllm/stllm/node/parallel"
 )
 
 // nearOrigin is |p|² at or below which the published kernel never picks a point: it takes it for padding.
@@ -199,7 +201,7 @@ func BallQuery(xyz, centers []float32, radius float32, nsample int) ([]int32, er
 	n := len(centers) / 3
 	out := make([]int32, n*nsample)
 	limit := radius * radius
-	parallel(n, 16, func(lo, hi int) {
+	parallel.Ranges(n, 16, func(lo, hi int) {
 		var hits []int32
 		for i := lo; i < hi; i++ {
 			x, y, z := centers[3*i], centers[3*i+1], centers[3*i+2]
@@ -294,7 +296,7 @@ func DistanceMask(xyz []float32, radius float64) []uint8 {
 	n := len(xyz) / 3
 	out := make([]uint8, n*n)
 	limit := float32(radius)
-	parallel(n, 64, func(lo, hi int) {
+	parallel.Ranges(n, 64, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			a, row := xyz[3*i:3*i+3], out[i*n:(i+1)*n]
 			for j := range row {

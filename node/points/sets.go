@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+
+	"github.com/stllm/stllm/node/parallel"
 )
 
 // SetConfig sizes the two set abstractions of the masked transformer encoder; see [PublishedSets].
@@ -58,7 +60,7 @@ func NewSets(xyz, features []float32, columns int, c SetConfig) (*Sets, error) {
 		return nil, fmt.Errorf("point sets: tokens: %w", err)
 	}
 	s.Groups = make([]float32, len(ball)*s.Channels)
-	parallel(c.Tokens, 32, func(lo, hi int) {
+	parallel.Ranges(c.Tokens, 32, func(lo, hi int) {
 		for i := lo * c.Samples; i < hi*c.Samples; i++ {
 			row := s.Groups[i*s.Channels : (i+1)*s.Channels]
 			local(row, xyz, ball[i], s.TokenXYZ, i/c.Samples, c.Radius)

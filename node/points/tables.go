@@ -1,6 +1,10 @@
 package points
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/stllm/stllm/node/parallel"
+)
 
 // Missing marks an absent neighbour in a table. ONNX Gather counts negative indices from the end, so a graph that appends
 // one row of zeros to its input can use the tables as they are.
@@ -139,7 +143,7 @@ func unique(grid *Grid, coords []int32) (keptRows, voxelOfRow, kept []int32) {
 func neighbours(grid *Grid, coords []int32, kernel int) []int32 {
 	n, volume, half := len(coords)/3, kernel*kernel*kernel, int32(kernel/2)
 	table := make([]int32, n*volume)
-	parallel(n, 512, func(lo, hi int) {
+	parallel.Ranges(n, 512, func(lo, hi int) {
 		cursor := grid.Cursor()
 		for i := lo; i < hi; i++ {
 			x, y, z := coords[3*i], coords[3*i+1], coords[3*i+2]

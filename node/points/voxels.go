@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/stllm/stllm/node/parallel"
 )
 
 // ErrEmpty is returned for a cloud without points.
@@ -53,7 +55,7 @@ func Voxelize(xyz []float64, size float64) (*Voxels, error) {
 	}
 	v := &Voxels{Size: size, Min: [3]int64{int64(lo[0]), int64(lo[1]), int64(lo[2])}, VoxelOfPoint: make([]int32, n)}
 	keys := make([]uint64, n)
-	parallel(n, 1<<14, func(a, b int) {
+	parallel.Ranges(n, 1<<14, func(a, b int) {
 		for i := a; i < b; i++ {
 			p := xyz[3*i : 3*i+3]
 			k := uint64(fnvOffset)
@@ -127,7 +129,7 @@ func (v *Voxels) group(keys []uint64) {
 		*p++
 	}
 	var kept [256][]entry // of each part: one entry per voxel, in order of the key
-	parallel(256, 1, func(a, b int) {
+	parallel.Ranges(256, 1, func(a, b int) {
 		var slot []int32
 		var order, rank []int32
 		for part := a; part < b; part++ {
@@ -178,7 +180,7 @@ func (v *Voxels) group(keys []uint64) {
 		total += len(kept[part])
 	}
 	v.PointOfVoxel = make([]int32, total)
-	parallel(256, 8, func(a, b int) {
+	parallel.Ranges(256, 8, func(a, b int) {
 		for part := a; part < b; part++ {
 			for i, e := range kept[part] {
 				v.PointOfVoxel[int(first[part])+i] = e.point

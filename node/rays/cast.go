@@ -6,6 +6,7 @@ import (
 
 	"gonum.org/v1/gonum/spatial/r3"
 
+	"github.com/stllm/stllm/node/parallel"
 	"github.com/stllm/stllm/node/points"
 )
 
@@ -187,7 +188,7 @@ func (c *Caster) PatchPlaces(views []View, grid int) (places []float64, voxels [
 		}
 	}
 	places, voxels = make([]float64, 3*per*len(views)), make([]int32, per*len(views))
-	parallel(len(voxels), 64, func(lo, hi int) {
+	parallel.Ranges(len(voxels), 64, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			v, d := views[i/per], directions[i/per][3*(i%per):]
 			hit := c.Cast(v.Pose.Translation, v.Pose.Rotate(r3.Vec{X: d[0], Y: d[1], Z: d[2]}))

@@ -3,6 +3,8 @@ package rays
 import (
 	"fmt"
 	"math"
+
+	"github.com/stllm/stllm/node/parallel"
 )
 
 // CleanPatchRays is [PatchRays] without any rounding to bfloat16 (float32 results of float64 arithmetic), for checkpoints
@@ -13,7 +15,7 @@ func CleanPatchRays(poses []Pose, k [9]float64, edge, grid int) ([]float32, erro
 	}
 	out := make([]float32, len(poses)*grid*grid*3)
 	r0 := poses[0]
-	parallel(len(poses), 1, func(lo, hi int) {
+	parallel.Ranges(len(poses), 1, func(lo, hi int) {
 		pixels := make([]float32, 3*edge*edge)
 		for t := lo; t < hi; t++ {
 			// v = R0ᵀ·(R0ᵀ·R_t)·d / ‖d‖: rotations leave the length as it is.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"sync/atomic"
+
+	"github.com/stllm/stllm/node/parallel"
 )
 
 // PublishedFrequencies returns the 127 frequencies of the published encoding: 2^0 … 2^62, then −2^63, then 63 zeros,
@@ -72,7 +74,7 @@ func (f *Fourier) all(vectors []float32, w int, plusZero bool) ([]float32, error
 		}
 	}
 	out := make([]float32, n*width)
-	parallel(n, 128, func(lo, hi int) {
+	parallel.Ranges(n, 128, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			row := out[i*width : (i+1)*width]
 			f.encode(row, vectors[i*w:(i+1)*w])

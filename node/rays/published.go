@@ -10,6 +10,8 @@ package rays
 import (
 	"fmt"
 	"math"
+
+	"github.com/stllm/stllm/node/parallel"
 )
 
 // Pose is a 4×4 row-major matrix from the camera (OpenCV axes: x right, y down, z forward) to the world.
@@ -156,7 +158,7 @@ func PatchRays(poses []Pose, k [9]float64, edge, grid int) ([]float32, error) {
 	}
 	first := roundPose(poses[0])
 	out := make([]float32, len(poses)*grid*grid*3)
-	parallel(len(poses), 1, func(lo, hi int) {
+	parallel.Ranges(len(poses), 1, func(lo, hi int) {
 		pixels := make([]float32, 3*edge*edge)
 		for t := lo; t < hi; t++ {
 			pixelRays(first, roundPose(poses[t]), k, edge, pixels)
@@ -201,7 +203,7 @@ func PointRays(coords []int32, first Pose) (camera, direction []float32, err err
 	}
 	inv := roundPose(first).inverse()
 	camera, direction = make([]float32, len(coords)), make([]float32, len(coords))
-	parallel(len(coords)/3, 1<<12, func(lo, hi int) {
+	parallel.Ranges(len(coords)/3, 1<<12, func(lo, hi int) {
 		for i := 3 * lo; i < 3*hi; i += 3 {
 			x, y, z := round(float32(coords[i])), round(float32(coords[i+1])), round(float32(coords[i+2]))
 			var c [3]float32

@@ -7,6 +7,7 @@ import (
 	"gonum.org/v1/gonum/spatial/r3"
 
 	"github.com/stllm/stllm/node/geometry"
+	"github.com/stllm/stllm/node/parallel"
 )
 
 // Ego returns the transform from the fixed frame to the current camera's own level frame: origin at the camera's centre,
@@ -143,7 +144,7 @@ func (e *Encoding) rows(xyz, directions []float64, ego geometry.Transform) ([]fl
 	}
 	n, width, split := len(xyz)/3, e.Width(), e.directions.Width(3)
 	out := make([]float32, n*width)
-	parallel(n, 256, func(lo, hi int) {
+	parallel.Ranges(n, 256, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			p := ego.Apply(r3.Vec{X: xyz[3*i], Y: xyz[3*i+1], Z: xyz[3*i+2]})
 			distance := r3.Norm(p)

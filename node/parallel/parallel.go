@@ -1,4 +1,5 @@
-package points
+// Package parallel spreads loops over the cores.
+package parallel
 
 import (
 	"runtime"
@@ -6,8 +7,9 @@ import (
 	"sync/atomic"
 )
 
-// parallel calls f on ranges that cover 0…n, each of at most grain items, on every core. It returns when all are done.
-func parallel(n, grain int, f func(lo, hi int)) {
+// Ranges calls f on ranges that cover 0…n, on every core, each of at most grain items unless a single core does it all. It
+// returns when all are done.
+func Ranges(n, grain int, f func(lo, hi int)) {
 	workers := min(runtime.GOMAXPROCS(0), (n+grain-1)/grain)
 	if workers <= 1 {
 		if n > 0 {
