@@ -10,6 +10,7 @@ import (
 	"gonum.org/v1/gonum/spatial/r3"
 
 	"github.com/stllm/stllm/node/geometry"
+	"github.com/stllm/stllm/node/smallfile"
 	"github.com/stllm/stllm/node/yamltree"
 )
 
@@ -33,7 +34,7 @@ type cameraFile struct {
 
 // ReadCamera reads a camera_calibration YAML file (what camera_info_manager loads).
 func ReadCamera(path string) (*Intrinsics, error) {
-	data, err := os.ReadFile(path)
+	data, err := smallfile.Read(path, maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("camera calibration: %w", err)
 	}
@@ -175,7 +176,7 @@ type Link struct {
 //	    xyz: [0.2, 0.0, 1.1]          # metres
 //	    rpy: [-1.5708, 0.0, -1.5708]  # radians; or quaternion: [x, y, z, w]
 func ReadExtrinsics(path string) ([]Link, error) {
-	data, err := os.ReadFile(path)
+	data, err := smallfile.Read(path, maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("extrinsics: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/stllm/stllm/node/geometry"
+	"github.com/stllm/stllm/node/smallfile"
 )
 
 // Clip is what an item shows: frames with poses, intrinsics and a map, all by path.
@@ -134,14 +135,7 @@ const maxText = 1 << 16
 
 // numbers reads a text file of exactly n finite numbers.
 func numbers(path string, n int) ([]float64, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() > maxText {
-		return nil, fmt.Errorf("%s has %d bytes, expected a text file of %d numbers", path, info.Size(), n)
-	}
-	b, err := os.ReadFile(path)
+	b, err := smallfile.Read(path, maxText)
 	if err != nil {
 		return nil, err
 	}

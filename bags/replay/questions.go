@@ -3,9 +3,9 @@ package replay
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
+	"github.com/stllm/stllm/node/smallfile"
 	"github.com/stllm/stllm/node/yamltree"
 )
 
@@ -37,14 +37,7 @@ const maxQuestions = 16 << 20
 
 // ReadQuestions reads a questions file; errors name the line.
 func ReadQuestions(path string) ([]Question, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("questions: %w", err)
-	}
-	if st.Size() > maxQuestions {
-		return nil, fmt.Errorf("questions %s: %d bytes, expected at most %d", path, st.Size(), maxQuestions)
-	}
-	data, err := os.ReadFile(path)
+	data, err := smallfile.Read(path, maxQuestions)
 	if err != nil {
 		return nil, fmt.Errorf("questions: %w", err)
 	}

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/stllm/stllm/node/smallfile"
 )
 
 // maxIndex bounds model.safetensors.index.json; the published one has 0.1 MB.
@@ -101,7 +103,7 @@ func (f *Folder) openWeights() error {
 }
 
 func (f *Folder) openShards(index string) error {
-	data, err := readSmall(index, maxIndex)
+	data, err := smallfile.Read(index, maxIndex)
 	if err != nil {
 		return err
 	}
@@ -274,16 +276,4 @@ func (f *Folder) Close() error {
 	}
 	f.close = nil
 	return errors.Join(errs...)
-}
-
-// readSmall reads a file that must not be larger than limit.
-func readSmall(path string, limit int64) ([]byte, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if st.Size() > limit {
-		return nil, fmt.Errorf("%s: %d bytes, at most %d", path, st.Size(), limit)
-	}
-	return os.ReadFile(path)
 }

@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 
+	"github.com/stllm/stllm/node/smallfile"
 	"github.com/stllm/stllm/node/yamltree"
 )
 
@@ -25,14 +25,7 @@ func (p *Parameters) LoadFile(path, node string) error {
 }
 
 func readFile(path string) ([]byte, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("read parameters: %w", err)
-	}
-	if st.Size() > maxFile {
-		return nil, fmt.Errorf("read parameters: %s has %d bytes, expected at most %d", path, st.Size(), maxFile)
-	}
-	data, err := os.ReadFile(path)
+	data, err := smallfile.Read(path, maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("read parameters: %w", err)
 	}

@@ -4,10 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/stllm/stllm/node/smallfile"
 )
 
 // maxFile bounds a tokenizer.json; Qwen's has 11 MB.
@@ -66,7 +67,7 @@ type bpeJSON struct {
 
 // Open reads a tokenizer.json with a byte-level BPE model.
 func Open(path string) (*Tokenizer, error) {
-	data, err := readFile(path)
+	data, err := smallfile.Read(path, maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("open tokenizer: %w", err)
 	}
@@ -75,17 +76,6 @@ func Open(path string) (*Tokenizer, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return t, nil
-}
-
-func readFile(path string) ([]byte, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if st.Size() > maxFile {
-		return nil, fmt.Errorf("%s: %d bytes, at most %d", path, st.Size(), maxFile)
-	}
-	return os.ReadFile(path)
 }
 
 // Parse reads the content of a tokenizer.json with a byte-level BPE model. A part that this package does not know is an

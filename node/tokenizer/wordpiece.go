@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
+
+	"github.com/stllm/stllm/node/smallfile"
 )
 
 // WordPiece is BERT's tokenizer. It is immutable and safe for concurrent use.
@@ -23,7 +25,7 @@ type WordPiece struct {
 
 // OpenWordPiece reads a tokenizer.json with a WordPiece model and BERT's normalizer.
 func OpenWordPiece(path string) (*WordPiece, error) {
-	data, err := readFile(path)
+	data, err := smallfile.Read(path, maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("open tokenizer: %w", err)
 	}

@@ -3,11 +3,12 @@ package metadata
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/stllm/stllm/node/smallfile"
 )
 
 // Name of the file in the folder.
@@ -43,14 +44,7 @@ type Topic struct {
 // Read reads the metadata of the bag in the folder.
 func Read(folder string) (*Bag, error) {
 	path := filepath.Join(folder, Name)
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if st.Size() > maxSize {
-		return nil, fmt.Errorf("%s: %d bytes, limit is %d", path, st.Size(), maxSize)
-	}
-	text, err := os.ReadFile(path)
+	text, err := smallfile.Read(path, maxSize)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/stllm/stllm/node/smallfile"
 )
 
 // Profile chooses between the published model with all its quirks and ours.
@@ -203,7 +205,7 @@ const maxFile = 4 << 20
 // Load reads and checks config.json of a model folder.
 func Load(dir string) (*Config, error) {
 	path := filepath.Join(dir, "config.json")
-	data, err := read(path)
+	data, err := smallfile.Read(path, maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("read config: %w", err)
 	}
@@ -245,7 +247,7 @@ func orElse(field *int, value int) {
 func LoadGeneration(dir string) (*Generation, error) {
 	g := &Generation{Temperature: 1, TopP: 1, NumBeams: 1, LengthPenalty: 1, RepetitionPenalty: 1, MaxNewTokens: 256}
 	path := filepath.Join(dir, "generation_config.json")
-	data, err := read(path)
+	data, err := smallfile.Read(path, maxFile)
 	if errors.Is(err, os.ErrNotExist) {
 		return g, nil
 	}
@@ -269,15 +271,4 @@ func LoadGeneration(dir string) (*Generation, error) {
 		}
 	}
 	return g, nil
-}
-
-func read(path string) ([]byte, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if st.Size() > maxFile {
-		return nil, fmt.Errorf("%s: %d bytes, at most %d", path, st.Size(), maxFile)
-	}
-	return os.ReadFile(path)
 }
