@@ -4,32 +4,13 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
-)
 
-func room(n int) []float64 {
-	r := rand.New(rand.NewPCG(7, 0))
-	xyz := make([]float64, 0, 3*n)
-	for range n { // surfaces of a 6 × 5 × 3 m box and a table
-		p := [3]float64{6 * r.Float64(), 5 * r.Float64(), 3 * r.Float64()}
-		switch r.IntN(4) {
-		case 0:
-			p[0] = 6 * float64(r.IntN(2))
-		case 1:
-			p[1] = 5 * float64(r.IntN(2))
-		case 2:
-			p[2] = 3 * float64(r.IntN(2))
-		case 3:
-			p = [3]float64{2 + 2*r.Float64(), 1 + r.Float64(), 0.8}
-		}
-		xyz = append(xyz, p[:]...)
-	}
-	return xyz
-}
+	"github.com/stllm/stllm/node/testdata"
+)
 
 // numpyVoxels is the reference's own way (floor, FNV-1 over columns, np.unique), timed in Python: best of three, in ns.
 const numpyVoxels = `
@@ -50,7 +31,7 @@ print(len(v), int(best * 1e9))
 // BenchmarkVoxelize1M reports, where a Python with NumPy is found (STLLM_PYTHON or python3), how long the reference's way
 // takes there in the same run.
 func BenchmarkVoxelize1M(b *testing.B) {
-	xyz := room(1_000_000)
+	xyz := testdata.Room(1_000_000)
 	var n int
 	for b.Loop() {
 		v, err := Voxelize(xyz, 0.06)
@@ -93,7 +74,7 @@ func BenchmarkVoxelize1M(b *testing.B) {
 }
 
 func BenchmarkTables(b *testing.B) {
-	v, err := Voxelize(room(1_000_000), 0.06)
+	v, err := Voxelize(testdata.Room(1_000_000), 0.06)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -107,7 +88,7 @@ func BenchmarkTables(b *testing.B) {
 
 func room32(n int) []float32 {
 	var out []float32
-	for _, v := range room(n) {
+	for _, v := range testdata.Room(n) {
 		out = append(out, float32(v))
 	}
 	return out

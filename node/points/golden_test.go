@@ -11,20 +11,6 @@ import (
 	"github.com/stllm/stllm/node/testdata"
 )
 
-// goldens returns the files of golden/points whose name begins with a prefix, so that another folder of the same format
-// with more files is covered as well.
-func goldens(t *testing.T, prefix string) []string {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join(testdata.Golden(t, "points"), prefix+"*.safetensors"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(files) == 0 {
-		t.Skipf("no %s*.safetensors in the golden folder", prefix)
-	}
-	return files
-}
-
 func name(path string) string { return strings.TrimSuffix(filepath.Base(path), ".safetensors") }
 
 func equal[T comparable](t *testing.T, what string, got, want []T) {
@@ -47,7 +33,7 @@ func equal[T comparable](t *testing.T, what string, got, want []T) {
 }
 
 func TestGoldenVoxels(t *testing.T) {
-	for _, path := range goldens(t, "voxel_") {
+	for _, path := range testdata.GoldenFiles(t, "points", "voxel_*.safetensors") {
 		t.Run(name(path), func(t *testing.T) {
 			x, meta := testdata.Tensors(t, path)
 			size, err := strconv.ParseFloat(meta["voxel_size"], 64)
@@ -83,7 +69,7 @@ func TestGoldenVoxels(t *testing.T) {
 }
 
 func TestGoldenTables(t *testing.T) {
-	for _, path := range goldens(t, "mink_") {
+	for _, path := range testdata.GoldenFiles(t, "points", "mink_*.safetensors") {
 		t.Run(name(path), func(t *testing.T) {
 			x, _ := testdata.Tensors(t, path)
 			tab, err := NewTables(x["coords"].Int32s(), MinkUNetLevels)
@@ -114,7 +100,7 @@ func TestGoldenTables(t *testing.T) {
 }
 
 func TestGoldenSampling(t *testing.T) {
-	for _, path := range goldens(t, "encoder_") {
+	for _, path := range testdata.GoldenFiles(t, "points", "encoder_*.safetensors") {
 		t.Run(name(path), func(t *testing.T) {
 			x, _ := testdata.Tensors(t, path)
 			xyz := x["xyz"].Float32s()
@@ -186,7 +172,7 @@ func TestGoldenSampling(t *testing.T) {
 }
 
 func TestGoldenFarthestPointTies(t *testing.T) {
-	for _, path := range goldens(t, "fps_") {
+	for _, path := range testdata.GoldenFiles(t, "points", "fps_*.safetensors") {
 		x, _ := testdata.Tensors(t, path)
 		for tensor, cloud := range x {
 			if n, ok := strings.CutPrefix(tensor, "xyz_"); ok {

@@ -12,7 +12,7 @@ import (
 )
 
 func TestGoldenSets(t *testing.T) {
-	for _, path := range goldens(t, "encoder_") {
+	for _, path := range testdata.GoldenFiles(t, "points", "encoder_*.safetensors") {
 		t.Run(name(path), func(t *testing.T) {
 			x, meta := testdata.Tensors(t, path)
 			xyz := x["xyz"].Float32s()

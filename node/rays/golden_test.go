@@ -37,24 +37,6 @@ func sameBits(t *testing.T, what string, got []float32, want []uint16) {
 	}
 }
 
-func near(t *testing.T, what string, got []float32, want []float64, tolerance float64) {
-	t.Helper()
-	if len(got) != len(want) {
-		t.Errorf("%s: %d numbers, expected %d", what, len(got), len(want))
-		return
-	}
-	worst := 0.0
-	for i := range got {
-		d := math.Abs(float64(got[i]) - want[i])
-		if !(d <= worst) {
-			worst = d
-		}
-	}
-	if !(worst <= tolerance) {
-		t.Errorf("%s: largest difference %g, expected at most %g", what, worst, tolerance)
-	}
-}
-
 func TestGoldenCases(t *testing.T) {
 	dir := testdata.Golden(t, "core")
 	var info struct {
@@ -78,7 +60,7 @@ func TestGoldenCases(t *testing.T) {
 }
 
 func TestGoldenWide(t *testing.T) {
-	for _, path := range wideFiles(t) {
+	for _, path := range testdata.GoldenFiles(t, "core", "wide_rays*.safetensors") {
 		x, _ := testdata.Tensors(t, path)
 		// The file does not say how large the frames were; the two K do.
 		const edge = 384
@@ -86,17 +68,6 @@ func TestGoldenWide(t *testing.T) {
 		frame := [2]int{int(math.Round(edge * k[0] / scaled[0])), int(math.Round(edge * k[4] / scaled[4]))}
 		check(t, x, frame, 0.06, edge)
 	}
-}
-
-func wideFiles(t *testing.T) []string {
-	files, err := filepath.Glob(filepath.Join(testdata.Golden(t, "core"), "wide_rays*.safetensors"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(files) == 0 {
-		t.Skip("no wide_rays*.safetensors in the golden folder")
-	}
-	return files
 }
 
 func check(t *testing.T, x map[string]testdata.Tensor, frame [2]int, voxel float64, edge int) {
@@ -153,7 +124,7 @@ func check(t *testing.T, x map[string]testdata.Tensor, frame [2]int, voxel float
 		for _, i := range want.Int32s() {
 			sample = append(sample, all[i])
 		}
-		near(t, "ray.pixels", sample, x["ray.pixels.value"].Float64s(), 0)
+		testdata.Near(t, "ray.pixels", sample, x["ray.pixels.value"].Float64s(), 0)
 	}
 	patches, err := PatchRays(voxels, scaled, edge, grid)
 	if err != nil {
@@ -198,10 +169,10 @@ func check(t *testing.T, x map[string]testdata.Tensor, frame [2]int, voxel float
 	if err != nil {
 		t.Fatal(err)
 	}
-	near(t, "clean.ray.patches", clean, x["clean.ray.patches"].Float64s(), 1e-6)
+	testdata.Near(t, "clean.ray.patches", clean, x["clean.ray.patches"].Float64s(), 1e-6)
 	cleanPoints, err := CleanPointRays(coords, voxels[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	near(t, "clean.point.direction", cleanPoints, x["clean.point.direction"].Float64s(), 1e-6)
+	testdata.Near(t, "clean.point.direction", cleanPoints, x["clean.point.direction"].Float64s(), 1e-6)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stllm/stllm/node/geometry"
 	"github.com/stllm/stllm/node/points"
+	"github.com/stllm/stllm/node/testdata"
 )
 
 var up = r3.Vec{Z: 1}
@@ -123,7 +124,7 @@ func TestEncodingColumns(t *testing.T) {
 			want = append(want, f(v/2), f(v))
 		}
 	}
-	near(t, "row", got, want, 1e-6)
+	testdata.Near(t, "row", got, want, 1e-6)
 	if _, err := NewEncoding(EncodingOptions{Directions: []float64{1, -2}}); err == nil {
 		t.Error("a negative frequency was accepted")
 	}

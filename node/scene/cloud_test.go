@@ -2,7 +2,6 @@ package scene
 
 import (
 	"math"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +10,7 @@ import (
 	"gonum.org/v1/gonum/spatial/r3"
 
 	"github.com/stllm/stllm/node/geometry"
+	"github.com/stllm/stllm/node/testdata"
 )
 
 func TestIDDependsOnContentAlone(t *testing.T) {
@@ -149,23 +149,7 @@ func TestValidate(t *testing.T) {
 }
 
 func room(n int) *Cloud {
-	r := rand.New(rand.NewPCG(7, 0))
-	c := &Cloud{XYZ: make([]float64, 0, 3*n), RGB: make([]uint8, 3*n), HasColor: true}
-	for range n { // surfaces of a 6 × 5 × 3 m box and a table
-		p := [3]float64{6 * r.Float64(), 5 * r.Float64(), 3 * r.Float64()}
-		switch r.IntN(4) {
-		case 0:
-			p[0] = 6 * float64(r.IntN(2))
-		case 1:
-			p[1] = 5 * float64(r.IntN(2))
-		case 2:
-			p[2] = 3 * float64(r.IntN(2))
-		case 3:
-			p = [3]float64{2 + 2*r.Float64(), 1 + r.Float64(), 0.8}
-		}
-		c.XYZ = append(c.XYZ, p[:]...)
-	}
-	return c
+	return &Cloud{XYZ: testdata.Room(n), RGB: make([]uint8, 3*n), HasColor: true}
 }
 
 func BenchmarkThin1M(b *testing.B) {

@@ -49,6 +49,20 @@ func Long(t testing.TB) {
 	}
 }
 
+// GoldenFiles returns the golden files whose names fit a pattern (as in [filepath.Match]) in a folder of the golden vectors, or
+// skips the test where there are none.
+func GoldenFiles(t testing.TB, folder, pattern string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(Golden(t, folder), pattern))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) == 0 {
+		t.Skipf("no %s in golden/%s", pattern, folder)
+	}
+	return files
+}
+
 // JSON decodes a whole file.
 func JSON(t testing.TB, path string, into any) {
 	t.Helper()

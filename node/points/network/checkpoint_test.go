@@ -27,7 +27,7 @@ func TestGoldenMinkFromPTH(t *testing.T) {
 		}
 		defer p.Close()
 		out, _ := runMink(t, m, Stored{TensorsOf(p.StateDict()), []string{"module."}}, tab, x["feats"].Float32s())
-		near(t, file, out, x["out"].Float64s(), 1e-5)
+		testdata.Near(t, file, out, x["out"].Float64s(), 1e-5)
 	}
 }
 

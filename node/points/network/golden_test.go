@@ -79,38 +79,6 @@ func TestHashRule(t *testing.T) {
 	}
 }
 
-func goldens(t *testing.T, prefix string) []string {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join(testdata.Golden(t, "points"), prefix+"*.safetensors"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(files) == 0 {
-		t.Skipf("no %s*.safetensors in the golden folder", prefix)
-	}
-	return files
-}
-
-// near compares every number.
-func near(t *testing.T, what string, got []float32, want []float64, tolerance float64) {
-	t.Helper()
-	if len(got) != len(want) {
-		t.Errorf("%s: %d values, expected %d", what, len(got), len(want))
-		return
-	}
-	worst := 0.0
-	for i := range got {
-		d := math.Abs(float64(got[i]) - want[i])
-		if !(d <= worst) {
-			worst = d
-		}
-	}
-	if !(worst <= tolerance) {
-		t.Errorf("%s: largest difference %.3g, expected at most %.3g (values to %.3g)", what, worst, tolerance, largest(want))
-	}
-	t.Logf("%s: %.2g of %.3g", what, worst, largest(want))
-}
-
 func minkOf(x map[string]testdata.Tensor) (Mink, Weights) {
 	m := MinkUNet18A()
 	if _, ok := x["w.net3d.final.kernel"]; !ok {
@@ -164,7 +132,7 @@ func sums(x []float32, width int) (out []float32) {
 
 func TestGoldenMink(t *testing.T) {
 	tiny, _ := testdata.Tensors(t, filepath.Join(testdata.Golden(t, "points"), "mink_tiny.safetensors"))
-	for _, path := range goldens(t, "mink_") {
+	for _, path := range testdata.GoldenFiles(t, "points", "mink_*.safetensors") {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".safetensors"), func(t *testing.T) {
 			x, _ := testdata.Tensors(t, path)
 			full := x["out"].Shape[1] == 768
@@ -202,20 +170,21 @@ func compareMink(t *testing.T, x map[string]testdata.Tensor, m Mink, tab *points
 		if c, ok := x["stage_coords."+s.Name]; ok {
 			v = pick(v, s.Channels, rowsAt(t, tab.Coords[s.Level], c.Int32s()))
 		}
-		near(t, s.Name, v, x["stage."+s.Name].Float64s(), tolerance)
+		testdata.Near(t, s.Name, v, x["stage."+s.Name].Float64s(), tolerance)
 	}
 	if rows, ok := x["out_rows"]; ok {
-		near(t, "row sums of out", sums(out, m.Out), x["out_row_sum"].Float64s(), 7e-6*largest(x["out_row_sum"].Float64s()))
+		testdata.Near(t, "row sums of out", sums(out, m.Out), x["out_row_sum"].Float64s(), 7e-6*testdata.Largest(x["out_row_sum"].Float64s()))
 		out = pick(out, m.Out, rows.Int32s())
 	}
-	near(t, "out", out, x["out"].Float64s(), tolerance)
+	testdata.Near(t, "out", out, x["out"].Float64s(), tolerance)
 }
 
-func largest(x []float64) (top float64) {
-	for _, v := range x {
-		top = max(top, math.Abs(v))
+// numbersOf are the numbers of stages.
+func numbersOf(stages []Stage[*value]) (out []Stage[[]float32]) {
+	for _, s := range stages {
+		out = append(out, Stage[[]float32]{s.Name, s.Channels, s.Level, s.Value.f})
 	}
-	return top
+	return out
 }
 
 // runMink runs the network in plain Go.
@@ -233,15 +202,11 @@ func runMink(t *testing.T, m Mink, weights Weights, tab *points.Tables, features
 	if err != nil {
 		t.Fatal(err)
 	}
-	var plain []Stage[[]float32]
-	for _, s := range stages {
-		plain = append(plain, Stage[[]float32]{s.Name, s.Channels, s.Level, s.Value.f})
-	}
-	return out.f, plain
+	return out.f, numbersOf(stages)
 }
 
 func TestGoldenTransformer(t *testing.T) {
-	for _, path := range goldens(t, "encoder_") {
+	for _, path := range testdata.GoldenFiles(t, "points", "encoder_*.safetensors") {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".safetensors"), func(t *testing.T) {
 			x, meta := testdata.Tensors(t, path)
 			number := func(key string) int {
@@ -301,13 +266,13 @@ func compareTransformer(t *testing.T, x map[string]testdata.Tensor, n Transforme
 		if r, ok := x[rows]; ok {
 			v = pick(v, n.Width, r.Int32s())
 		}
-		near(t, s.Name, v, x[s.Name].Float64s(), tolerance)
+		testdata.Near(t, s.Name, v, x[s.Name].Float64s(), tolerance)
 	}
 	if want, ok := x["out_row_sum"]; ok {
-		near(t, "row sums of out", sums(out, n.Width), want.Float64s(), 7e-6*largest(want.Float64s()))
+		testdata.Near(t, "row sums of out", sums(out, n.Width), want.Float64s(), 7e-6*testdata.Largest(want.Float64s()))
 		out = pick(out, n.Width, x["rows1"].Int32s())
 	}
-	near(t, "out", out, x["out"].Float64s(), tolerance)
+	testdata.Near(t, "out", out, x["out"].Float64s(), tolerance)
 }
 
 func runTransformer(t *testing.T, n Transformer, weights Weights, s *points.Sets) ([]float32, []Stage[[]float32]) {
@@ -329,11 +294,7 @@ func runTransformer(t *testing.T, n Transformer, weights Weights, s *points.Sets
 	if err != nil {
 		t.Fatal(err)
 	}
-	var plain []Stage[[]float32]
-	for _, s := range stages {
-		plain = append(plain, Stage[[]float32]{s.Name, s.Channels, s.Level, s.Value.f})
-	}
-	return out.f, plain
+	return out.f, numbersOf(stages)
 }
 
 func TestMissingWeightIsNamed(t *testing.T) {

@@ -1,43 +1,16 @@
 package network
 
 import (
-	"os"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"testing"
 
 	ort "github.com/yalue/onnxruntime_go"
 
 	"github.com/stllm/stllm/node/graph"
+	"github.com/stllm/stllm/node/ort/orttest"
 	"github.com/stllm/stllm/node/points"
+	"github.com/stllm/stllm/node/testdata"
 )
-
-// runtimeLibrary finds ONNX Runtime or skips.
-func runtimeLibrary(t testing.TB) {
-	t.Helper()
-	if ort.IsInitialized() {
-		return
-	}
-	path := os.Getenv("STLLM_ONNXRUNTIME")
-	if path == "" {
-		home, err := os.UserCacheDir()
-		if err != nil {
-			t.Skipf("no cache folder to look for ONNX Runtime in: %v", err)
-		}
-		arch := map[string]string{"amd64": "x64", "arm64": "arm64"}[runtime.GOARCH]
-		found, _ := filepath.Glob(filepath.Join(home, "stllm", "onnxruntime", "*", "linux-"+arch, "libonnxruntime.so*"))
-		if len(found) == 0 {
-			t.Skip("ONNX Runtime is not there: run make setup, or set STLLM_ONNXRUNTIME")
-		}
-		slices.Sort(found)
-		path = found[len(found)-1]
-	}
-	ort.SetSharedLibraryPath(path)
-	if err := ort.InitializeEnvironment(); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // session is a built model.
 type session struct {
@@ -47,7 +20,7 @@ type session struct {
 
 func newSession(t testing.TB, g *graph.Graph, feeds []Feed) session {
 	t.Helper()
-	runtimeLibrary(t)
+	orttest.Environment(t)
 	model, err := g.Model()
 	if err != nil {
 		t.Fatal(err)
@@ -183,7 +156,7 @@ func TestOneSessionServesEveryMap(t *testing.T) {
 		for _, v := range want {
 			wide = append(wide, float64(v))
 		}
-		near(t, "out", s.run(t, feeds)[0], wide, 1e-5)
+		testdata.Near(t, "out", s.run(t, feeds)[0], wide, 1e-5)
 	}
 	tab, err := points.NewTables([]int32{0, 0, 0}, points.MinkUNetLevels)
 	if err != nil {
