@@ -52,7 +52,7 @@ type stepJSON struct {
 	Lowercase    bool  `json:"lowercase"`
 }
 
-type bpeJSON struct {
+type modelJSON struct {
 	Type          string            `json:"type"`
 	Dropout       *float64          `json:"dropout"`
 	Prefix        string            `json:"continuing_subword_prefix"`
@@ -66,28 +66,37 @@ type bpeJSON struct {
 }
 
 // Open reads a tokenizer.json with a byte-level BPE model.
-func Open(path string) (*Tokenizer, error) {
+func Open(path string) (*Tokenizer, error) { return open(path, Parse) }
+
+func open[T any](path string, parse func([]byte) (*T, error)) (*T, error) {
 	data, err := smallfile.Read(path, maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("open tokenizer: %w", err)
 	}
-	t, err := Parse(data)
+	t, err := parse(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return t, nil
 }
 
+// decode reads a tokenizer.json and the model in it, whatever its type.
+func decode(data []byte) (f fileJSON, m modelJSON, err error) {
+	if err := json.Unmarshal(data, &f); err != nil {
+		return f, m, fmt.Errorf("tokenizer.json: %w", err)
+	}
+	if err := json.Unmarshal(f.Model, &m); err != nil {
+		return f, m, fmt.Errorf("tokenizer.json: model: %w", err)
+	}
+	return f, m, nil
+}
+
 // Parse reads the content of a tokenizer.json with a byte-level BPE model. A part that this package does not know is an
 // error that names it: a tokenizer that is nearly right gives a model that is quietly wrong.
 func Parse(data []byte) (*Tokenizer, error) {
-	var f fileJSON
-	if err := json.Unmarshal(data, &f); err != nil {
-		return nil, fmt.Errorf("tokenizer.json: %w", err)
-	}
-	var m bpeJSON
-	if err := json.Unmarshal(f.Model, &m); err != nil {
-		return nil, fmt.Errorf("tokenizer.json: model: %w", err)
+	f, m, err := decode(data)
+	if err != nil {
+		return nil, err
 	}
 	switch {
 	case m.Type != "BPE":
@@ -98,7 +107,6 @@ func Parse(data []byte) (*Tokenizer, error) {
 		return nil, errors.New("tokenizer.json: model: subword prefix, suffix or byte_fallback are not byte-level BPE")
 	}
 	b := builder{ignoreMerges: m.IgnoreMerges}
-	var err error
 	if b.nfc, err = readNormalizer(f.Normalizer); err != nil {
 		return nil, fmt.Errorf("tokenizer.json: normalizer: %w", err)
 	}

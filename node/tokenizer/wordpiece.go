@@ -1,7 +1,6 @@
 package tokenizer
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -9,8 +8,6 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
-
-	"github.com/stllm/stllm/node/smallfile"
 )
 
 // WordPiece is BERT's tokenizer. It is immutable and safe for concurrent use.
@@ -24,27 +21,13 @@ type WordPiece struct {
 }
 
 // OpenWordPiece reads a tokenizer.json with a WordPiece model and BERT's normalizer.
-func OpenWordPiece(path string) (*WordPiece, error) {
-	data, err := smallfile.Read(path, maxFile)
-	if err != nil {
-		return nil, fmt.Errorf("open tokenizer: %w", err)
-	}
-	w, err := ParseWordPiece(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return w, nil
-}
+func OpenWordPiece(path string) (*WordPiece, error) { return open(path, ParseWordPiece) }
 
 // ParseWordPiece reads the content of a tokenizer.json with a WordPiece model and BERT's normalizer.
 func ParseWordPiece(data []byte) (*WordPiece, error) {
-	var f fileJSON
-	if err := json.Unmarshal(data, &f); err != nil {
-		return nil, fmt.Errorf("tokenizer.json: %w", err)
-	}
-	var m bpeJSON
-	if err := json.Unmarshal(f.Model, &m); err != nil {
-		return nil, fmt.Errorf("tokenizer.json: model: %w", err)
+	f, m, err := decode(data)
+	if err != nil {
+		return nil, err
 	}
 	switch {
 	case m.Type != "WordPiece":
