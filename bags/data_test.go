@@ -2,13 +2,13 @@ package bags_test
 
 import (
 	"bytes"
-	"io"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/stllm/stllm/bags"
+	"github.com/stllm/stllm/bags/internal/recordtest"
 	"github.com/stllm/stllm/msgs"
 	"github.com/stllm/stllm/node/testdata"
 )
@@ -33,22 +33,13 @@ func open(t *testing.T, paths ...string) bags.Reader {
 // read returns the selected messages and checks their order.
 func read(t *testing.T, r bags.Reader, f bags.Filter) []*bags.Message {
 	t.Helper()
-	it := r.Messages(f)
-	defer it.Close()
-	var out []*bags.Message
-	for {
-		m, err := it.Next()
-		if err == io.EOF {
-			return out
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n := len(out); n > 0 && m.LogTime < out[n-1].LogTime {
+	out := recordtest.Drain(t, r, f)
+	for n, m := range out {
+		if n > 0 && m.LogTime < out[n-1].LogTime {
 			t.Fatalf("message %d was logged at %d ns, before the one ahead of it at %d ns", n, m.LogTime, out[n-1].LogTime)
 		}
-		out = append(out, m)
 	}
+	return out
 }
 
 func counts(messages []*bags.Message) map[string]int {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"database/sql"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/stllm/stllm/bags/internal/record"
+	"github.com/stllm/stllm/bags/internal/recordtest"
 )
 
 // layout is a database as rosbag2 up to Humble makes it.
@@ -54,23 +54,6 @@ func made(t testing.TB, n int, indexed bool, pack func([]byte) []byte) string {
 	return path
 }
 
-func drain(t testing.TB, r *Reader, f record.Filter) []*record.Message {
-	t.Helper()
-	it := r.Messages(f)
-	defer it.Close()
-	var out []*record.Message
-	for {
-		m, err := it.Next()
-		if err == io.EOF {
-			return out
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, m)
-	}
-}
-
 func openMade(t testing.TB, path string, opts Options) *Reader {
 	t.Helper()
 	r, err := New(path, opts)
@@ -98,7 +81,7 @@ func TestRead(t *testing.T) {
 					packer = zstdPacker(t)
 				}
 				r := openMade(t, made(t, 40, indexed, packer), Options{MessageCompression: pack})
-				got := drain(t, r, record.Filter{})
+				got := recordtest.Drain(t, r, record.Filter{})
 				if len(got) != 40 {
 					t.Fatalf("%d messages", len(got))
 				}
@@ -108,10 +91,10 @@ func TestRead(t *testing.T) {
 						t.Fatalf("message %d: %s at %d with %d bytes", i, m.Connection.Topic, m.LogTime, len(m.Data))
 					}
 				}
-				if got := drain(t, r, record.Filter{Topics: []string{"/b"}, Start: 10, End: 19}); len(got) != 5 {
+				if got := recordtest.Drain(t, r, record.Filter{Topics: []string{"/b"}, Start: 10, End: 19}); len(got) != 5 {
 					t.Errorf("filter: %d messages", len(got))
 				}
-				if got := drain(t, r, record.Filter{Topics: []string{"/none"}}); len(got) != 0 {
+				if got := recordtest.Drain(t, r, record.Filter{Topics: []string{"/none"}}); len(got) != 0 {
 					t.Errorf("absent topic: %d messages", len(got))
 				}
 				info := r.Info()
@@ -140,7 +123,7 @@ func TestDamaged(t *testing.T) {
 				t.Fatal(err)
 			}
 			r := openMade(t, path, Options{})
-			got := drain(t, r, record.Filter{})
+			got := recordtest.Drain(t, r, record.Filter{})
 			if len(got) < 60 || len(got) >= 200 {
 				t.Errorf("%d of 200 messages", len(got))
 			}
@@ -211,7 +194,7 @@ func TestUnpacked(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := openMade(t, path, Options{FileCompression: "zstd"})
-	if got := drain(t, r, record.Filter{}); len(got) != 5 {
+	if got := recordtest.Drain(t, r, record.Filter{}); len(got) != 5 {
 		t.Errorf("%d messages", len(got))
 	}
 	for range 2 {
@@ -244,7 +227,7 @@ func FuzzReader(f *testing.F) {
 			return
 		}
 		defer r.Close()
-		drain(t, r, record.Filter{})
+		recordtest.Drain(t, r, record.Filter{})
 		r.Info()
 	})
 }

@@ -2,13 +2,13 @@ package mcap
 
 import (
 	"bytes"
-	"io"
 	"strings"
 	"testing"
 
 	fox "github.com/foxglove/mcap/go/mcap"
 
 	"github.com/stllm/stllm/bags/internal/record"
+	"github.com/stllm/stllm/bags/internal/recordtest"
 )
 
 type file struct{ bytes.Buffer }
@@ -23,20 +23,7 @@ func made(t testing.TB, compression string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, topic := range []string{"/a", "/b"} {
-		c, err := w.Add(record.Connection{Topic: topic, Type: "std_msgs/String", Encoding: record.CDR})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range 6 {
-			if err := w.Write(c, 1e18+int64(i), bytes.Repeat([]byte{byte(i)}, 40)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
+	recordtest.Fill(t, w, record.CDR)
 	return out.Bytes()
 }
 
@@ -64,30 +51,13 @@ func loose(t testing.TB) []byte {
 	return out.Bytes()
 }
 
-func drain(t testing.TB, r *Reader) []*record.Message {
-	t.Helper()
-	it := r.Messages(record.Filter{})
-	defer it.Close()
-	var out []*record.Message
-	for {
-		m, err := it.Next()
-		if err == io.EOF {
-			return out
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, m)
-	}
-}
-
 func TestLoose(t *testing.T) {
 	b := loose(t)
 	r, err := New("loose", bytes.NewReader(b), int64(len(b)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := drain(t, r)
+	got := recordtest.Drain(t, r, record.Filter{})
 	if len(got) != 9 || got[0].LogTime != 92 || got[0].PublishTime != 42 || got[8].LogTime != 100 {
 		t.Errorf("%d messages: %+v", len(got), got)
 	}
@@ -103,7 +73,7 @@ func TestCut(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s cut at %d: %v", compression, n, err)
 			}
-			got := len(drain(t, r))
+			got := len(recordtest.Drain(t, r, record.Filter{}))
 			if got > last {
 				t.Fatalf("%s cut at %d: %d messages, %d when longer", compression, n, got, last)
 			}
@@ -136,7 +106,7 @@ func TestRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := drain(t, r); len(got) != 0 {
+	if got := recordtest.Drain(t, r, record.Filter{}); len(got) != 0 {
 		t.Errorf("%d messages", len(got))
 	}
 	named := false
@@ -160,7 +130,7 @@ func FuzzReader(f *testing.F) {
 		if err != nil {
 			return
 		}
-		drain(t, r)
+		recordtest.Drain(t, r, record.Filter{})
 		r.Info()
 		r.Warnings()
 	})

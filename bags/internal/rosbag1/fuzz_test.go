@@ -2,12 +2,12 @@ package rosbag1
 
 import (
 	"bytes"
-	"io"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/stllm/stllm/bags/internal/record"
+	"github.com/stllm/stllm/bags/internal/recordtest"
 )
 
 // made is a small bag with two connections in several chunks.
@@ -22,44 +22,12 @@ func made(t testing.TB, compression string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, topic := range []string{"/a", "/b"} {
-		c, err := w.Add(record.Connection{Topic: topic, Type: "std_msgs/String", Encoding: record.ROS1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range 6 {
-			if err := w.Write(c, 1e18+int64(i), bytes.Repeat([]byte{byte(i)}, 40)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
+	recordtest.Fill(t, w, record.ROS1)
 	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
-}
-
-// drain reads everything and returns how many messages came.
-func drain(t testing.TB, r *Reader) int {
-	t.Helper()
-	it := r.Messages(record.Filter{})
-	defer it.Close()
-	for n := 0; ; n++ {
-		m, err := it.Next()
-		if err == io.EOF {
-			return n
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if m.Connection == nil {
-			t.Fatal("message without a connection")
-		}
-	}
 }
 
 // TestCut reads a bag cut at every length: messages only get fewer, and what is
@@ -73,7 +41,7 @@ func TestCut(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s cut at %d: %v", compression, n, err)
 			}
-			got := drain(t, r)
+			got := len(recordtest.Drain(t, r, record.Filter{}))
 			if got > last {
 				t.Fatalf("%s cut at %d: %d messages, %d when longer", compression, n, got, last)
 			}
@@ -128,7 +96,7 @@ func FuzzReader(f *testing.F) {
 		if err != nil {
 			return
 		}
-		drain(t, r)
+		recordtest.Drain(t, r, record.Filter{})
 		r.Info()
 		r.Warnings()
 	})
