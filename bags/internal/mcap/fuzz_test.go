@@ -66,25 +66,7 @@ func TestLoose(t *testing.T) {
 // TestCut reads a file cut at every length.
 func TestCut(t *testing.T) {
 	for _, compression := range []string{"none", "lz4", "zstd"} {
-		whole := made(t, compression)
-		last := 12
-		for n := len(whole) - 1; n >= 40; n-- {
-			r, err := New("cut", bytes.NewReader(whole[:n]), int64(n))
-			if err != nil {
-				t.Fatalf("%s cut at %d: %v", compression, n, err)
-			}
-			got := len(recordtest.Drain(t, r, record.Filter{}))
-			if got > last {
-				t.Fatalf("%s cut at %d: %d messages, %d when longer", compression, n, got, last)
-			}
-			last = got
-			if len(r.Warnings()) == 0 {
-				t.Fatalf("%s cut at %d: no warning", compression, n)
-			}
-		}
-		if last != 0 {
-			t.Errorf("%s: %d messages without any chunk", compression, last)
-		}
+		recordtest.Cut(t, compression, made(t, compression), 40, New)
 	}
 }
 

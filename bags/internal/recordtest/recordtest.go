@@ -28,6 +28,32 @@ func Fill(t testing.TB, w record.Writer, encoding record.Encoding) {
 	}
 }
 
+// messages that Fill writes.
+const messages = 12
+
+// Cut reads a file of Fill at every length from least on: messages only get fewer, down to none, and what is lost is told.
+func Cut[R record.Reader](t *testing.T, what string, whole []byte, least int, open func(name string, file io.ReaderAt, size int64) (R, error)) {
+	t.Helper()
+	last := messages
+	for n := len(whole) - 1; n >= least; n-- {
+		r, err := open("cut", bytes.NewReader(whole[:n]), int64(n))
+		if err != nil {
+			t.Fatalf("%s cut at %d: %v", what, n, err)
+		}
+		got := len(Drain(t, r, record.Filter{}))
+		if got > last {
+			t.Fatalf("%s cut at %d: %d messages, %d when longer", what, n, got, last)
+		}
+		last = got
+		if len(r.Warnings()) == 0 {
+			t.Fatalf("%s cut at %d: no warning", what, n)
+		}
+	}
+	if last != 0 {
+		t.Errorf("%s: %d messages without any chunk", what, last)
+	}
+}
+
 // Drain returns the messages that pass a filter. Each has to have a connection.
 func Drain(t testing.TB, r record.Reader, f record.Filter) []*record.Message {
 	t.Helper()
