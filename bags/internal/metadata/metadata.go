@@ -9,6 +9,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/stllm/stllm/node/smallfile"
+	"github.com/stllm/stllm/node/yamltree"
 )
 
 // Name of the file in the folder.
@@ -63,6 +64,9 @@ func Parse(text []byte) (b *Bag, err error) {
 			b, err = nil, fmt.Errorf("not YAML: %v", p)
 		}
 	}()
+	if line := yamltree.TooDeep(text); line > 0 {
+		return nil, fmt.Errorf("line %d: nested too deeply (more than %d levels)", line, yamltree.MaxDepth)
+	}
 	var doc struct {
 		Bag *Bag `yaml:"rosbag2_bagfile_information"`
 	}
