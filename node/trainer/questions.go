@@ -53,7 +53,7 @@ func (t *Trainer) alignStage(ctx context.Context) (*stage, error) {
 }
 
 func (t *Trainer) jointStage(ctx context.Context) (*stage, error) {
-	return t.questionStage(ctx, true, newAdamW(Group{Prefixes: decoderPrefixes(), Rate: 1}, Group{Rate: 0.5}))
+	return t.questionStage(ctx, true, newAdamW(Group{Prefixes: decoderPrefixes(), Rate: 1}, Group{Rate: 1}))
 }
 
 // questionStage trains on questions: the aligner alone, or with the decoder.

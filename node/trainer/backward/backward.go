@@ -197,9 +197,3 @@ func number(n *graph.Node, name string) int64 {
 	i, _ := v.(int64)
 	return i
 }
-
-func fraction(n *graph.Node, name string) float32 {
-	v, _ := n.Attr(name)
-	f, _ := v.(float32)
-	return f
-}
