@@ -57,15 +57,16 @@ func (s *stage) run(ctx context.Context, seed uint64, first int, workers int, lo
 	for step := first; step < s.steps; step++ {
 		for range s.micro {
 			b, err := next(ctx, batches)
-			if errors.Is(err, context.Canceled) && step > first {
-				err = errors.Join(err, save(step)) // what is done is not lost
+			var loss float64
+			var shown map[string][]float32
+			if err == nil {
+				loss, shown, err = s.program.run(ctx, b)
 			}
-			if err != nil {
-				return fmt.Errorf("stage %s, step %d: %w", s.name, step, err)
-			}
-			loss, shown, err := s.program.run(ctx, b)
 			if err == nil && s.after != nil {
 				err = s.after(shown)
+			}
+			if errors.Is(err, context.Canceled) && step > first {
+				err = errors.Join(err, save(step)) // what is done is not lost
 			}
 			if err != nil {
 				var nan *NotFiniteError

@@ -1,0 +1,53 @@
+package trainer
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stllm/stllm/node/graph"
+	"github.com/stllm/stllm/node/ort/orttest"
+	"github.com/stllm/stllm/node/trainer/weights"
+)
+
+// A run that is told to stop keeps every step that it has taken, whether it was waiting for a batch or computing.
+func TestStopKeepsSteps(t *testing.T) {
+	env := orttest.Environment(t)
+	for range 20 { // which of the two it is doing is left to chance
+		w := weights.NewSet()
+		w.Put(&weights.Tensor{Name: "w", Shape: []int{4}, Data: []float32{1, 2, 3, 4}})
+		g := graph.New("stop")
+		d := g.Sub(g.Input("w", graph.Float32, graph.D(4)), g.Input("x", graph.Float32, graph.D(4)))
+		p, err := newProgram(env, g, w, g.Sum(g.Mul(d, d), 0, false), nil, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		runs, kept := 0, -1
+		s := &stage{name: "stop", steps: 100, micro: 1, program: p, opt: newAdamW(Group{Rate: 1}), schedule: Schedule{Peak: 1e-3},
+			make: func(int, *rand.Rand) (Batch, error) {
+				return Batch{"x": {Shape: []int{4}, Float32s: make([]float32, 4)}}, nil
+			},
+			after: func(map[string][]float32) error {
+				if runs++; runs == 5 {
+					cancel()
+				}
+				return nil
+			},
+		}
+		err = s.run(ctx, 1, 0, 1, io.Discard, func(Point) {}, func(done int) error { kept = done; return nil }, time.Hour)
+		cancel()
+		if !errors.Is(err, context.Canceled) {
+			t.Fatalf("error %v, expected that it was cancelled", err)
+		}
+		if kept != s.opt.step || kept < 5 {
+			t.Fatalf("%d steps were kept of %d", kept, s.opt.step)
+		}
+		if err := p.close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
