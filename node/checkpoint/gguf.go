@@ -40,7 +40,7 @@ func OpenGGUF(path string) (*GGUF, error) {
 	}
 	g.Path, g.mapping = m.path, m
 	for _, t := range g.Tensors {
-		t.File = m.path
+		t.File, t.mapped = m.path, t.Offset >= 0
 	}
 	return g, nil
 }

@@ -32,7 +32,7 @@ func OpenPTH(path string) (*PTH, error) {
 	}
 	p.Path, p.mapping = m.path, m
 	for _, t := range p.tensors {
-		t.File = m.path
+		t.File, t.mapped = m.path, t.Offset >= 0
 	}
 	return p, nil
 }

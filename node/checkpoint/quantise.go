@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"runtime"
@@ -30,22 +31,84 @@ type QuantiseError struct {
 // QuantiseInt4 quantises a matrix [n, k] symmetrically to 4 bits in blocks of 32, 64 or 128 along k, as GGUF's Q4_0 does: the
 // element of the largest magnitude becomes exactly −8 times the scale. Values that are not finite are an error.
 func QuantiseInt4(weights []float32, n, k, block int) (*Packed, QuantiseError, error) {
+	if n < 1 || k < 1 || len(weights)/k != n || len(weights)%k != 0 {
+		return nil, QuantiseError{}, fmt.Errorf("quantise: %d weights as %d × %d", len(weights), n, k)
+	}
+	if err := blocksFit(n, k, block); err != nil {
+		return nil, QuantiseError{}, err
+	}
+	q := &Packed{N: n, K: k, Block: block, Bits: 4, Codes: make([]byte, n*k/2), Scales: make([]float32, n*(k/block))}
+	e, err := quantise(n, k, block, func(first, rows int, _ []float32) ([]float32, error) {
+		return weights[first*k : (first+rows)*k], nil
+	}, func(first int, codes []byte, scales []float32) error {
+		copy(q.Codes[first*k/2:], codes)
+		copy(q.Scales[first*(k/block):], scales)
+		return nil
+	})
+	if err != nil {
+		return nil, QuantiseError{}, fmt.Errorf("quantise: %w", err)
+	}
+	return q, e, nil
+}
+
+// QuantiseRows is [QuantiseInt4] of a stored matrix [N, K] whose result is never in memory as a whole: put is given the codes
+// [rows, K/2] and scales [rows, K/block] of some rows from first on, from several goroutines, and must not keep them. The
+// matrix's pages are given back as it goes.
+func QuantiseRows(t *Tensor, block int, put func(first int, codes []byte, scales []float32) error) (QuantiseError, error) {
+	if len(t.Shape) != 2 {
+		return QuantiseError{}, fmt.Errorf("quantise %s: shape %v, expected a matrix", t.Name, t.Shape)
+	}
+	n, k := int(t.Shape[0]), int(t.Shape[1])
+	if err := blocksFit(n, k, block); err != nil {
+		return QuantiseError{}, fmt.Errorf("%s: %w", t.Name, err)
+	}
+	e, err := quantise(n, k, block, func(first, rows int, room []float32) ([]float32, error) {
+		room = room[:rows*k]
+		defer t.release(int64(first), int64(rows))
+		return room, t.Float32Rows(int64(first), int64(rows), room)
+	}, put)
+	if err != nil {
+		return e, fmt.Errorf("quantise %s: %w", t.Name, err)
+	}
+	return e, nil
+}
+
+func blocksFit(n, k, block int) error {
 	if block != 32 && block != 64 && block != 128 {
-		return nil, QuantiseError{}, fmt.Errorf("quantise: block size %d, expected 32, 64 or 128", block)
+		return fmt.Errorf("quantise: block size %d, expected 32, 64 or 128", block)
 	}
-	if n < 1 || k < 1 || k%block != 0 || len(weights)/k != n || len(weights)%k != 0 {
-		return nil, QuantiseError{}, fmt.Errorf("quantise: %d weights as %d × %d: the row length must be a multiple of %d", len(weights), n, k, block)
+	if n < 1 || k < 1 || k%block != 0 {
+		return fmt.Errorf("quantise: a matrix of %d × %d: the row length must be a multiple of %d", n, k, block)
 	}
-	blocks := k / block
-	q := &Packed{N: n, K: k, Block: block, Bits: 4, Codes: make([]byte, n*k/2), Scales: make([]float32, n*blocks)}
+	return nil
+}
+
+// groupSize is how many elements are converted at a time: they stay in a core's cache.
+const groupSize = 1 << 16
+
+// quantise runs over groups of rows in order on all processors. read gives rows from first on, for which room has places.
+func quantise(n, k, block int, read func(first, rows int, room []float32) ([]float32, error), put func(first int, codes []byte, scales []float32) error) (QuantiseError, error) {
 	sums := make([]squares, n)
-	rows(n, func(row int) {
-		for b := range blocks {
-			at := row*blocks + b
-			in, out := weights[at*block:(at+1)*block], q.Codes[at*block/2:(at+1)*block/2]
-			q.Scales[at] = quantiseBlock(in, out, &sums[row])
+	rows := max(1, groupSize/k)
+	err := inOrder((n+rows-1)/rows, func() func(int) error {
+		room := make([]float32, rows*k)
+		codes, scales := make([]byte, rows*k/2), make([]float32, rows*(k/block))
+		return func(group int) error {
+			first := group * rows
+			count := min(rows, n-first)
+			in, err := read(first, count, room)
+			if err != nil {
+				return err
+			}
+			for b := range count * k / block {
+				scales[b] = quantiseBlock(in[b*block:(b+1)*block], codes[b*block/2:(b+1)*block/2], &sums[first+b*block/k])
+			}
+			return put(first, codes[:count*k/2], scales[:count*k/block])
 		}
 	})
+	if err != nil {
+		return QuantiseError{}, err
+	}
 	var total squares
 	for _, s := range sums { // in order: the report does not depend on the processors
 		total.difference += s.difference
@@ -54,13 +117,13 @@ func QuantiseInt4(weights []float32, n, k, block int) (*Packed, QuantiseError, e
 		total.broken = total.broken || s.broken
 	}
 	if total.broken {
-		return nil, QuantiseError{}, fmt.Errorf("quantise: a weight is not finite")
+		return QuantiseError{}, errors.New("a weight is not finite")
 	}
-	e := QuantiseError{MaxAbs: total.largest, RMS: math.Sqrt(total.difference / float64(len(weights)))}
+	e := QuantiseError{MaxAbs: total.largest, RMS: math.Sqrt(total.difference / (float64(n) * float64(k)))}
 	if total.original > 0 {
 		e.Relative = math.Sqrt(total.difference / total.original)
 	}
-	return q, e, nil
+	return e, nil
 }
 
 type squares struct {

@@ -38,7 +38,7 @@ func OpenSafetensors(path string) (*Safetensors, error) {
 	}
 	s.Path, s.mapping = m.path, m
 	for _, t := range s.Tensors {
-		t.File = m.path
+		t.File, t.mapped = m.path, t.Offset >= 0
 	}
 	return s, nil
 }

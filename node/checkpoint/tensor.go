@@ -20,6 +20,8 @@ type Tensor struct {
 	Offset int64  // first byte in File; for a .pth tensor that had to be gathered (strides, zip), -1
 	Length int64  // bytes
 	Data   []byte // view of the mapped file (or own memory where Offset is -1); read only, writing to it faults
+
+	mapped bool // Data is a view of a mapped file, whose pages can be given back and read again
 }
 
 // Elements returns the number of elements.

@@ -1,8 +1,6 @@
 package module
 
 import (
-	"fmt"
-
 	"github.com/stllm/stllm/node/checkpoint"
 	"github.com/stllm/stllm/node/graph"
 )
@@ -30,10 +28,18 @@ func (b *Builder) matrices(x *graph.Value, prefix, joint string, parts []project
 	}
 	w, ok := b.storedCodes(prefix+joint+".weight", in, total)
 	var q *checkpoint.Packed
-	var err error
 	if !ok && g.Err() == nil {
-		if q, err = b.join(prefix, parts, in); err != nil {
+		tensors, err := b.together(prefix, parts, in)
+		switch {
+		case err != nil:
 			g.Failf("%w", err)
+		case tensors == nil:
+		case b.stored(tensors[0]):
+			if q, err = join(tensors); err != nil {
+				g.Failf("%w", err)
+			}
+		default:
+			w, ok = b.quantise(prefix+joint+".weight", tensors), true
 		}
 	}
 	if g.Err() != nil {
@@ -60,8 +66,8 @@ func (b *Builder) matrices(x *graph.Value, prefix, joint string, parts []project
 	return []*graph.Value{b.multiply(x, q, prefix+joint+".weight", bv)}
 }
 
-// join quantises matrices together where all are to be codes of one kind; nil where they are not.
-func (b *Builder) join(prefix string, parts []projection, in int) (*checkpoint.Packed, error) {
+// together are the matrices where all are to be codes of one kind; nil where they are not.
+func (b *Builder) together(prefix string, parts []projection, in int) ([]*checkpoint.Tensor, error) {
 	var tensors []*checkpoint.Tensor
 	for _, p := range parts {
 		t, ok := b.Find.Tensor(prefix + p.name + ".weight")
@@ -76,9 +82,14 @@ func (b *Builder) join(prefix string, parts []projection, in int) (*checkpoint.P
 		}
 		tensors = append(tensors, t)
 	}
+	return tensors, nil
+}
+
+// join takes matrices over that are stored in blocks, one below the other.
+func join(tensors []*checkpoint.Tensor) (*checkpoint.Packed, error) {
 	var all *checkpoint.Packed
 	for _, t := range tensors {
-		q, err := b.packed(t)
+		q, err := checkpoint.Repack(t)
 		if err != nil {
 			return nil, err
 		}
@@ -90,6 +101,43 @@ func (b *Builder) join(prefix string, parts []projection, in int) (*checkpoint.P
 		all.Codes, all.Scales, all.Offsets = append(all.Codes, q.Codes...), append(all.Scales, q.Scales...), append(all.Offsets, q.Offsets...)
 	}
 	return all, nil
+}
+
+// quantise makes 4-bit codes of matrices of one width, one below the other: a few rows at a time, from file to file where
+// there is a scratch file.
+func (b *Builder) quantise(name string, tensors []*checkpoint.Tensor) graph.NBits {
+	w := graph.NBits{K: int(tensors[0].Shape[1]), Bits: 4, Block: b.Quant.Block}
+	for _, t := range tensors {
+		w.N += int(t.Shape[0])
+	}
+	if w.K%w.Block != 0 {
+		b.G.Failf("quantise %s: rows of %d, expected a multiple of the block size %d", name, w.K, w.Block)
+		return w
+	}
+	blocks := w.K / w.Block
+	codes, toCodes := b.room(name+CodesSuffix, graph.Uint8, w.N, blocks, w.Block/2)
+	scales, toScales := b.room(name+ScalesSuffix, b.DType, w.N*blocks)
+	w.Codes, w.Scales = codes, scales
+	if b.G.Err() != nil {
+		return w
+	}
+	row := 0
+	for _, t := range tensors {
+		e, err := checkpoint.QuantiseRows(t, w.Block, func(first int, codes []byte, scales []float32) error {
+			at := int64(row + first)
+			if err := toCodes.write(at*int64(w.K/2), codes); err != nil {
+				return err
+			}
+			return toScales.write(at*int64(blocks*b.DType.Size()), graph.EncodeFloats(b.DType, scales))
+		})
+		if err != nil {
+			b.G.Failf("%w", err)
+			return w
+		}
+		b.Quantised = append(b.Quantised, QuantisedMatrix{t.Name, e})
+		row += int(t.Shape[0])
+	}
+	return w
 }
 
 // split cuts the last dimension up.
@@ -128,12 +176,15 @@ func (b *Builder) matrix(x *graph.Value, prefix string, in, out int, bias bool) 
 	if err := t.Expect(int64(out), int64(in)); err != nil {
 		return g.Failf("%w", err)
 	}
-	if b.coded(t) {
-		q, err := b.packed(t)
+	if b.stored(t) {
+		q, err := checkpoint.Repack(t)
 		if err != nil {
 			return g.Failf("%w", err)
 		}
 		return b.multiply(x, q, name, bv)
+	}
+	if b.coded(t) {
+		return g.MatMulNBits(x, b.quantise(name, []*checkpoint.Tensor{t}), bv)
 	}
 	y := b.dot(x, b.Weight(name, out, in))
 	if bias {
@@ -219,25 +270,11 @@ func (b *Builder) storedCodes(name string, in, out int) (graph.NBits, bool) {
 	return w, true
 }
 
-// coded tells whether a matrix is to be multiplied as codes.
-func (b *Builder) coded(t *checkpoint.Tensor) bool {
+// stored tells whether a matrix is stored in blocks of codes that are to be multiplied as they are.
+func (b *Builder) stored(t *checkpoint.Tensor) bool {
 	per, _ := t.DType.Block()
-	return per > 1 && !b.Expand || b.Quant != nil
+	return per > 1 && !b.Expand
 }
 
-// packed takes a matrix over where it is stored in blocks, or quantises it.
-func (b *Builder) packed(t *checkpoint.Tensor) (*checkpoint.Packed, error) {
-	if per, _ := t.DType.Block(); per > 1 && !b.Expand {
-		return checkpoint.Repack(t)
-	}
-	values, err := t.Float32()
-	if err != nil {
-		return nil, err
-	}
-	q, e, err := checkpoint.QuantiseInt4(values, int(t.Shape[0]), int(t.Shape[1]), b.Quant.Block)
-	if err != nil {
-		return nil, fmt.Errorf("quantise %s: %w", t.Name, err)
-	}
-	b.Quantised = append(b.Quantised, QuantisedMatrix{t.Name, e})
-	return q, nil
-}
+// coded tells whether a matrix is to be multiplied as codes.
+func (b *Builder) coded(t *checkpoint.Tensor) bool { return b.stored(t) || b.Quant != nil }

@@ -123,26 +123,69 @@ func (b *Builder) tensor(t *checkpoint.Tensor, name string, sizes ...int) *graph
 	if storedAs[t.DType] == b.DType {
 		return b.place(name, b.DType, t.Data, sizes...)
 	}
-	values, err := t.Float32()
-	if err != nil {
+	if v, ok := b.G.Value(name); ok && v.Init != nil {
+		return v // converted already
+	}
+	v, place := b.room(name, b.DType, sizes...)
+	if b.G.Err() != nil {
+		return v
+	}
+	if err := t.Convert(fileType(b.DType), place.write); err != nil {
 		return b.G.Failf("weight %s: %w", name, err)
 	}
-	return b.place(name, b.DType, graph.EncodeFloats(b.DType, values), sizes...)
+	return v
+}
+
+// fileType is the type of a file's tensors that a graph's has.
+func fileType(t graph.DType) checkpoint.DType {
+	for stored, as := range storedAs {
+		if as == t {
+			return stored
+		}
+	}
+	return ""
 }
 
 // spillAt is the size from which converted weights go to the scratch file.
 const spillAt = 1 << 20
 
-// place makes an initializer of bytes, in the scratch file when they are many.
+// place is where the bytes of an initializer go: into memory, or into the scratch file when they are many.
+type place struct {
+	memory  []byte
+	scratch *Scratch
+	offset  int64
+}
+
+func (p place) write(offset int64, data []byte) error {
+	if p.scratch == nil {
+		copy(p.memory[offset:], data)
+		return nil
+	}
+	_, err := p.scratch.WriteAt(data, p.offset+offset)
+	return err
+}
+
+// room makes an initializer whose bytes are still to be written.
+func (b *Builder) room(name string, t graph.DType, sizes ...int) (*graph.Value, place) {
+	length := graph.S(sizes...).Elements() * int64(t.Size())
+	if b.Scratch == nil || length < spillAt {
+		p := place{memory: make([]byte, length)}
+		return b.G.Inline(name, t, p.memory, sizes...), p
+	}
+	file, offset := b.Scratch.Reserve(length)
+	return b.G.External(name, t, file, offset, length, sizes...), place{scratch: b.Scratch, offset: offset}
+}
+
+// place makes an initializer of bytes.
 func (b *Builder) place(name string, t graph.DType, data []byte, sizes ...int) *graph.Value {
 	if b.Scratch == nil || len(data) < spillAt {
 		return b.G.Inline(name, t, data, sizes...)
 	}
-	file, offset, err := b.Scratch.Put(data)
-	if err != nil {
+	v, p := b.room(name, t, sizes...)
+	if err := p.write(0, data); err != nil {
 		return b.G.Failf("weight %s: %w", name, err)
 	}
-	return b.G.External(name, t, file, offset, int64(len(data)), sizes...)
+	return v
 }
 
 // Linear applies prefix.weight [out,in] and, with bias, prefix.bias [out].

@@ -25,14 +25,20 @@ func NewScratch(dir string) (*Scratch, error) {
 	return &Scratch{f: f}, nil
 }
 
-// Put appends data and says where it lies.
-func (s *Scratch) Put(data []byte) (file string, offset int64, err error) {
+// Reserve sets bytes aside at the end and says where they lie.
+func (s *Scratch) Reserve(length int64) (file string, offset int64) {
 	offset = (s.size + scratchAlign - 1) / scratchAlign * scratchAlign
-	if _, err := s.f.WriteAt(data, offset); err != nil {
-		return "", 0, fmt.Errorf("scratch file for converted weights: %w", err)
+	s.size = offset + length
+	return s.f.Name(), offset
+}
+
+// WriteAt fills in what was set aside; several goroutines may.
+func (s *Scratch) WriteAt(data []byte, offset int64) (int, error) {
+	n, err := s.f.WriteAt(data, offset)
+	if err != nil {
+		err = fmt.Errorf("scratch file for converted weights: %w", err)
 	}
-	s.size = offset + int64(len(data))
-	return s.f.Name(), offset, nil
+	return n, err
 }
 
 // Size is the number of bytes put.
