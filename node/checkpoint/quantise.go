@@ -114,9 +114,8 @@ func quantise(n, k, block int, read func(first, rows int, room []float32) ([]flo
 		total.difference += s.difference
 		total.original += s.original
 		total.largest = max(total.largest, s.largest)
-		total.broken = total.broken || s.broken
 	}
-	if total.broken {
+	if total.original-total.original != 0 {
 		return QuantiseError{}, errors.New("a weight is not finite")
 	}
 	e := QuantiseError{MaxAbs: total.largest, RMS: math.Sqrt(total.difference / (float64(n) * float64(k)))}
@@ -128,17 +127,14 @@ func quantise(n, k, block int, read func(first, rows int, room []float32) ([]flo
 
 type squares struct {
 	difference, original, largest float64
-	broken                        bool
 }
 
 func quantiseBlock(in []float32, out []byte, sum *squares) float32 {
 	var peak float32 // the element of the largest magnitude, with its sign
+	top := float32(0)
 	for _, v := range in {
-		if v-v != 0 {
-			sum.broken = true
-		}
-		if abs(v) > abs(peak) {
-			peak = v
+		if m := abs(v); m > top {
+			top, peak = m, v
 		}
 	}
 	scale := peak / -8
@@ -149,24 +145,31 @@ func quantiseBlock(in []float32, out []byte, sum *squares) float32 {
 	if inverse-inverse != 0 { // a scale so small that it has no reciprocal: the block is zero
 		scale, inverse = 0, 0
 	}
+	// Two sums each, of even and odd elements, keep additions from waiting for one another.
+	var d0, d1, o0, o1, most float64
 	for i := range out {
-		low, high := code(in[2*i], inverse), code(in[2*i+1], inverse)
+		a, b := in[2*i], in[2*i+1]
+		low, high := code(a, inverse), code(b, inverse)
 		out[i] = low | high<<4
-		sum.add(in[2*i], scale*float32(int(low)-8))
-		sum.add(in[2*i+1], scale*float32(int(high)-8))
+		x, y := float64(a), float64(b)
+		dx, dy := x-float64(scale*float32(int(low)-8)), y-float64(scale*float32(int(high)-8))
+		dx, dy = dx*dx, dy*dy
+		d0, d1, o0, o1 = d0+dx, d1+dy, o0+x*x, o1+y*y
+		if dx > most {
+			most = dx
+		}
+		if dy > most {
+			most = dy
+		}
 	}
+	sum.difference += d0 + d1
+	sum.original += o0 + o1 // of float32 numbers: finite where they are
+	sum.largest = max(sum.largest, math.Sqrt(most))
 	return scale
 }
 
 func code(v, inverse float32) byte {
-	return byte(min(max(int(v*inverse+8.5), 0), 15)) // v·inverse + 8 is never below 0 by more than rounding
-}
-
-func (s *squares) add(original, got float32) {
-	d := math.Abs(float64(original) - float64(got))
-	s.difference += d * d
-	s.original += float64(original) * float64(original)
-	s.largest = max(s.largest, d)
+	return byte(min(max(int32(v*inverse+8.5), 0), 15)) // v·inverse + 8 is never below 0 by more than rounding
 }
 
 func abs(v float32) float32 { return math.Float32frombits(math.Float32bits(v) &^ (1 << 31)) }

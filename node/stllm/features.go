@@ -14,6 +14,7 @@ import (
 	"github.com/stllm/stllm/node/points/network"
 	"github.com/stllm/stllm/node/rays"
 	"github.com/stllm/stllm/node/scene"
+	"github.com/stllm/stllm/node/stllm/module"
 )
 
 // frameFeatures are the features of one frame: pooled [P, LLM], and with a patch memory all of them [g², LLM].
@@ -91,25 +92,26 @@ func normalise(p *imaging.RGB) []float32 {
 
 // pointSession runs the config's point encoder.
 func (n *Network) pointSession() (*ort.Session, error) {
-	g := graph.New("points")
-	weights := network.Stored{From: n.folder, Prefixes: []string{layout.PointEncoder, "module."}}
-	var out *graph.Value
-	var err error
-	switch n.cfg.PointEncoderConfig.Type {
-	case config.MinkUNet:
-		m := layout.Mink(n.cfg)
-		out, _, err = network.AddMink(network.ONNX{Graph: g}, m, weights, m.Inputs(g))
-	case config.MaskedTransformer:
-		t := layout.Transformer(n.cfg)
-		out, _, err = network.AddTransformer(network.ONNX{Graph: g}, t, weights, t.Inputs(g))
-	default:
-		err = fmt.Errorf("config field point_encoder_config.type is %q", n.cfg.PointEncoderConfig.Type)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("point encoder: %w", err)
-	}
-	g.Output("out", out)
-	return n.session(g)
+	return n.session("points", func(b *module.Builder) error {
+		weights := network.Stored{From: b.Find, Prefixes: []string{layout.PointEncoder, "module."}}
+		var out *graph.Value
+		var err error
+		switch n.cfg.PointEncoderConfig.Type {
+		case config.MinkUNet:
+			m := layout.Mink(n.cfg)
+			out, _, err = network.AddMink(network.ONNX{Graph: b.G}, m, weights, m.Inputs(b.G))
+		case config.MaskedTransformer:
+			t := layout.Transformer(n.cfg)
+			out, _, err = network.AddTransformer(network.ONNX{Graph: b.G}, t, weights, t.Inputs(b.G))
+		default:
+			err = fmt.Errorf("config field point_encoder_config.type is %q", n.cfg.PointEncoderConfig.Type)
+		}
+		if err != nil {
+			return fmt.Errorf("point encoder: %w", err)
+		}
+		b.G.Output("out", out)
+		return nil
+	})
 }
 
 // EncodeMap runs the voxeliser and the point encoder.

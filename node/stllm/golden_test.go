@@ -13,11 +13,11 @@ import (
 	"github.com/stllm/stllm/node/checkpoint"
 	"github.com/stllm/stllm/node/checkpoint/config"
 	"github.com/stllm/stllm/node/geometry"
+	"github.com/stllm/stllm/node/graph"
 	"github.com/stllm/stllm/node/imaging"
 	"github.com/stllm/stllm/node/ort/orttest"
 	"github.com/stllm/stllm/node/rays"
 	"github.com/stllm/stllm/node/stllm/generate"
-	"github.com/stllm/stllm/node/stllm/module"
 	"github.com/stllm/stllm/node/stllm/prompt"
 	"github.com/stllm/stllm/node/testdata"
 	"github.com/stllm/stllm/node/tokenizer"
@@ -27,7 +27,7 @@ import (
 func golden(t *testing.T) *Network {
 	t.Helper()
 	dir := testdata.Golden(t, "core", "model")
-	n := &Network{env: orttest.Environment(t), fourier: rays.NewPublishedFourier(), log: zerolog.Nop(), id: "golden"}
+	n := &Network{env: orttest.Environment(t), fourier: rays.NewPublishedFourier(), log: zerolog.Nop(), id: "golden", dtype: graph.Float32}
 	var err error
 	must := func() {
 		t.Helper()
@@ -45,8 +45,6 @@ func golden(t *testing.T) *Network {
 	n.prompts, err = prompt.New(promptTokens{n.tok}, prompt.Options{Timed: true, GenerationHeader: true})
 	must()
 	n.folder, err = checkpoint.OpenFolder(dir)
-	must()
-	n.scratch, err = module.NewScratch(t.TempDir())
 	must()
 	err = n.tables()
 	must()

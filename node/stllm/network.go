@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/rs/zerolog"
@@ -31,7 +32,12 @@ type Options struct {
 	Int4Block    int    // 32, 64 or 128; default 32
 	PointWeights string // file of the point encoder where it lies outside the folder (OpenScene's .pth)
 	MapWeights   bool   // use float32 weights in their file without repacking; see ort.Options
-	Log          zerolog.Logger
+	// DType of weights and activations: "fp32", "bf16" or "fp16"; "" is fp32 on the CPU and bf16 on CUDA. 4-bit weights are
+	// multiplied in it. The point encoder is always fp32, as it was trained.
+	DType string
+	// Progress, when not nil, is told how much of the weights is loaded, in bytes of the checkpoint's tensors.
+	Progress func(part string, done, total int64)
+	Log      zerolog.Logger
 }
 
 // Network is ST-LLM from a model folder, run by ONNX Runtime. It implements [Model].
@@ -43,7 +49,7 @@ type Network struct {
 	tok        *tokenizer.Tokenizer
 	prompts    *prompt.Builder
 	decoderCfg module.DecoderConfig
-	scratch    *module.Scratch
+	dtype      graph.DType // of weights and activations
 	log        zerolog.Logger
 
 	vision, points, aligner, decoder *ort.Session
@@ -61,6 +67,7 @@ type Network struct {
 	looking sync.Once  // builds the session that shows evidence
 	lookErr error
 	looker  *ort.Session
+	loaded  loading
 }
 
 var _ Model = (*Network)(nil)
@@ -70,7 +77,11 @@ func Load(ctx context.Context, env *ort.Environment, dir string, o Options) (*Ne
 	if o.Int4 && o.MapWeights {
 		return nil, errors.New("options Int4 and MapWeights exclude each other: mapped 4-bit weights would run by a slower kernel")
 	}
-	n := &Network{env: env, opt: o, log: o.Log, fourier: rays.NewPublishedFourier()}
+	dtype, err := o.precision()
+	if err != nil {
+		return nil, err
+	}
+	n := &Network{env: env, opt: o, log: o.Log, fourier: rays.NewPublishedFourier(), dtype: dtype}
 	if err := n.load(ctx, dir); err != nil {
 		return nil, errors.Join(fmt.Errorf("load model %s: %w", dir, err), n.Close())
 	}
@@ -118,12 +129,10 @@ func (n *Network) load(ctx context.Context, dir string) (err error) {
 	if err := report.Err(); err != nil {
 		return err
 	}
-	if n.scratch, err = module.NewScratch(""); err != nil {
-		return err
-	}
 	if err := n.tables(); err != nil {
 		return err
 	}
+	n.loaded.total = n.neededBytes()
 	for _, part := range []struct {
 		name string
 		make func() (*ort.Session, error)
@@ -136,11 +145,60 @@ func (n *Network) load(ctx context.Context, dir string) (err error) {
 			return err
 		}
 		n.log.Debug().Str("part", part.name).Msg("make session")
+		n.loaded.part = part.name
 		if *part.to, err = part.make(); err != nil {
 			return err
 		}
 	}
-	return n.scratch.Unlink()
+	return nil
+}
+
+// loading is how far Load has come.
+type loading struct {
+	part        string
+	done, total int64
+	seen        map[string]bool
+}
+
+// watched finds stored tensors for a session that is being made, and tells the progress of that.
+type watched struct{ n *Network }
+
+// Tensor implements [module.Finder].
+func (w watched) Tensor(names ...string) (*checkpoint.Tensor, bool) {
+	n := w.n
+	t, ok := n.folder.Tensor(names...)
+	l := &n.loaded
+	if !ok || n.opt.Progress == nil || l.seen[t.Name] {
+		return t, ok
+	}
+	if l.seen == nil {
+		l.seen = map[string]bool{}
+	}
+	l.seen[t.Name] = true
+	l.done = min(l.done+t.Length, l.total)
+	n.opt.Progress(l.part, l.done, l.total)
+	return t, ok
+}
+
+// neededBytes is how much of the folder the sessions take in: all but what is stored and never used, and the embedding
+// table, which stays in its file.
+func (n *Network) neededBytes() int64 {
+	parts, err := layout.Parts(n.cfg)
+	if err != nil {
+		return 0 // Check has said so before
+	}
+	total := int64(0)
+	for _, p := range parts {
+		if p.Unused {
+			continue
+		}
+		for _, spec := range p.Tensors {
+			if t, ok := n.folder.Tensor(spec.Name, strings.TrimPrefix(spec.Name, layout.PointEncoder)); ok && t != n.table {
+				total += t.Length
+			}
+		}
+	}
+	return total
 }
 
 // NewPrompts writes prompts as a config has them. The trainer uses it as well, so that it trains on what the node asks.
@@ -194,70 +252,82 @@ func (n *Network) tables() error {
 	return nil
 }
 
-func (n *Network) builder(name string) *module.Builder {
-	return &module.Builder{G: graph.New(name), Find: n.folder, DType: graph.Float32, Scratch: n.scratch}
-}
-
-func (n *Network) session(g *graph.Graph) (*ort.Session, error) {
-	m, err := g.Model()
+// session builds a graph with the folder's weights and makes a session of it. Weights that have to be converted go through a
+// scratch file of the session's own, which is gone from the disk when the last session that maps it is.
+func (n *Network) session(name string, build func(b *module.Builder) error) (_ *ort.Session, err error) {
+	scratch, err := module.NewScratch("")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, scratch.Unlink()) }()
+	b := &module.Builder{G: graph.New(name), Find: watched{n}, DType: n.dtype, Scratch: scratch}
+	if err := build(b); err != nil {
+		return nil, err
+	}
+	m, err := b.G.Model()
 	if err != nil {
 		return nil, err
 	}
 	return ort.NewSession(n.env, m, ort.Options{Device: n.opt.Device, Threads: n.opt.Threads, Spin: n.opt.Spin, MapWeights: n.opt.MapWeights})
 }
 
+// output gives a value out as float32, in which everything outside of the sessions is computed.
+func output(b *module.Builder, name string, v *graph.Value) {
+	b.G.Output(name, b.G.Cast(v, graph.Float32))
+}
+
 // visionSession goes from pixels to pooled features of one frame.
 func (n *Network) visionSession() (*ort.Session, error) {
-	b, c := n.builder("vision"), n.cfg
-	v := c.VisionConfig
-	pixels := b.G.Input("pixels", graph.Float32, graph.D(1), graph.D(v.NumChannels), graph.D(v.ImageSize), graph.D(v.ImageSize))
-	x := b.Vision(pixels, v, layout.Vision)
-	x = b.Projector(x, c.MMHiddenSize, c.HiddenSize, "model.mm_projector.")
-	if c.RobotConfig != nil && c.RobotConfig.PatchMemory {
-		b.G.Output("patches", x)
-	}
-	b.G.Output("pooled", b.Pool(x, v.Grid(), c.PooledGrid(), c.MMSpatialPoolMode, c.MMSpatialPoolStride))
-	return n.session(b.G)
+	return n.session("vision", func(b *module.Builder) error {
+		c := n.cfg
+		v := c.VisionConfig
+		pixels := b.G.Input("pixels", graph.Float32, graph.D(1), graph.D(v.NumChannels), graph.D(v.ImageSize), graph.D(v.ImageSize))
+		x := b.Vision(b.G.Cast(pixels, b.DType), v, layout.Vision)
+		x = b.Projector(x, c.MMHiddenSize, c.HiddenSize, "model.mm_projector.")
+		if c.RobotConfig != nil && c.RobotConfig.PatchMemory {
+			output(b, "patches", x)
+		}
+		output(b, "pooled", b.Pool(x, v.Grid(), c.PooledGrid(), c.MMSpatialPoolMode, c.MMSpatialPoolStride))
+		return nil
+	})
 }
 
 // alignerSession goes from features and rays to spatial tokens; the looking one also says where they come from.
 func (n *Network) alignerSession(looking bool) (*ort.Session, error) {
-	b := n.builder("aligner")
-	if c := n.cfg; c.STLLM3D {
-		// STLLM-3D: the map's tokens go straight to the language model, as wide as it is.
-		points := b.G.Input("points", graph.Float32, graph.N("voxels"), graph.D(c.PcdFeatureDim))
-		b.G.Output("prefix", b.Linear(b.G.Cast(points, b.DType), "pcd_to_language_projection", c.PcdFeatureDim, c.HiddenSize, true))
-		return n.session(b.G)
-	}
-	b.Decompose = looking
-	if looking {
-		// The scratch file is gone by now; what has to be converted stays in the model's bytes.
-		b.Scratch = nil
-	}
-	a := module.Aligner{Config: n.cfg}
-	spatial, evidence := a.Build(b, a.Inputs(b))
-	b.G.Output("prefix", spatial)
-	if evidence != nil {
-		b.G.Output("evidence_points", evidence.Points)
-		b.G.Output("evidence_images", evidence.Images)
-	}
-	return n.session(b.G)
+	return n.session("aligner", func(b *module.Builder) error {
+		if c := n.cfg; c.STLLM3D {
+			// STLLM-3D: the map's tokens go straight to the language model, as wide as it is.
+			points := b.G.Input("points", graph.Float32, graph.N("voxels"), graph.D(c.PcdFeatureDim))
+			output(b, "prefix", b.Linear(b.G.Cast(points, b.DType), "pcd_to_language_projection", c.PcdFeatureDim, c.HiddenSize, true))
+			return nil
+		}
+		b.Decompose = looking
+		a := module.Aligner{Config: n.cfg}
+		spatial, evidence := a.Build(b, a.Inputs(b))
+		output(b, "prefix", spatial)
+		if evidence != nil {
+			output(b, "evidence_points", evidence.Points)
+			output(b, "evidence_images", evidence.Images)
+		}
+		return nil
+	})
 }
 
 func (n *Network) decoderSession() (*ort.Session, error) {
-	c, b := n.cfg, n.builder("decoder")
-	if n.opt.Int4 {
-		block := n.opt.Int4Block
-		if block == 0 {
-			block = 32
+	return n.session("decoder", func(b *module.Builder) error {
+		if n.opt.Int4 {
+			block := n.opt.Int4Block
+			if block == 0 {
+				block = 32
+			}
+			b.Quant = &module.Quant{Block: block}
 		}
-		b.Quant = &module.Quant{Block: block}
-	}
-	n.decoderCfg = module.DecoderOf(c)
-	o := module.DecoderOptions{Positions: c.MaxPositionEmbeddings}
-	n.decoderCfg.Build(b, n.decoderCfg.Inputs(b, o), o)
-	n.quant = b.Quantised
-	return n.session(b.G)
+		n.decoderCfg = module.DecoderOf(n.cfg)
+		o := module.DecoderOptions{Positions: n.cfg.MaxPositionEmbeddings}
+		n.decoderCfg.Build(b, n.decoderCfg.Inputs(b, o), o)
+		n.quant = b.Quantised
+		return nil
+	})
 }
 
 // ID names the weights.

@@ -97,7 +97,7 @@ func (a *app) answerer(ctx context.Context, e *evalFlags, p *params.Parameters) 
 		if f.kind == "llava" {
 			who, id = eval.NewVideoModel(n, d), n.ID()+"-llava"
 		}
-		fmt.Fprint(h, f.kind, e.model.opt.Int4, e.model.opt.PointWeights)
+		fmt.Fprint(h, f.kind, e.model.opt.Int4, e.model.opt.PointWeights, e.model.opt.DType)
 	}
 	settings, err := json.Marshal(p)
 	if err != nil {

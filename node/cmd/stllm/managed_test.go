@@ -286,7 +286,11 @@ func TestModelFlagsAndParameters(t *testing.T) {
 			return m.dir == "nano" && m.opt.Device == "cpu" && !m.opt.Int4
 		}, ""},
 		{[]string{"--model="}, func(p *params.Parameters) { p.Model = "/m" }, func(m *modelFlags, p *params.Parameters) bool { return m.dir == "/m" && p.Model == "/m" }, ""},
-		{nil, func(p *params.Parameters) { p.DType = "fp16" }, nil, `dtype is "fp16"`},
+		{nil, func(p *params.Parameters) { p.DType = "fp16" }, func(m *modelFlags, p *params.Parameters) bool { return m.opt.DType == "fp16" && !m.opt.Int4 }, ""},
+		{[]string{"--dtype", "int4"}, func(p *params.Parameters) { p.DType = "fp16" }, func(m *modelFlags, p *params.Parameters) bool {
+			return m.opt.Int4 && m.opt.DType == "" && p.DType == "int4"
+		}, ""},
+		{[]string{"--dtype", "fp8"}, func(p *params.Parameters) {}, nil, `dtype is "fp8"`},
 		{[]string{"--device", "tpu"}, func(*params.Parameters) {}, nil, `device is "tpu"`},
 	} {
 		m, p := modelFlags{}, params.Default()

@@ -25,16 +25,23 @@ import (
 type modelFlags struct {
 	dir   string
 	opt   stllm.Options
+	dtype string         // as given; see numbers
 	flags *pflag.FlagSet // nil: none was given
 }
 
 func (m *modelFlags) add(f *pflag.FlagSet) {
-	m.flags = f
 	f.StringVar(&m.dir, "model", "nano", "model folder (Hugging Face layout), or nano: the small built-in model")
+	m.addRun(f)
+}
+
+// addRun adds the flags that say how a model runs.
+func (m *modelFlags) addRun(f *pflag.FlagSet) {
+	m.flags = f
 	f.StringVar(&m.opt.Device, "device", "cpu", "cpu, cuda or cuda:N")
 	f.IntVar(&m.opt.Threads, "threads", 0, "CPU threads; 0: all cores")
 	f.BoolVar(&m.opt.Spin, "spin", false, "keep threads spinning: faster decoding for the price of the cores")
-	f.BoolVar(&m.opt.Int4, "int4", false, "4-bit weights in the language model")
+	f.StringVar(&m.dtype, "dtype", "auto", "number format: auto (fp32 on the CPU, bf16 on CUDA), fp32, bf16, fp16, or int4: 4-bit weights in the language model")
+	f.BoolVar(&m.opt.Int4, "int4", false, "the same as --dtype int4")
 	f.StringVar(&m.opt.PointWeights, "point-weights", "", "point encoder file where it lies outside the folder (OpenScene's .pth)")
 }
 
@@ -58,15 +65,32 @@ func (m *modelFlags) take(p *params.Parameters) error {
 		m.opt.Threads = int(p.Threads)
 	}
 	switch {
+	case given("dtype"):
+		p.DType = m.dtype
 	case given("int4") && m.opt.Int4:
 		p.DType = "int4"
 	case given("int4"):
-	case p.DType == "int4":
-		m.opt.Int4 = true
-	case p.DType != "auto" && p.DType != "fp32":
-		return fmt.Errorf("parameter dtype is %q, which no build offers yet; expected auto, fp32 or int4", p.DType)
+		return p.Validate() // --int4=false overrules the parameter
 	}
-	return p.Validate()
+	if err := p.Validate(); err != nil {
+		return err
+	}
+	m.dtype = p.DType
+	return m.numbers()
+}
+
+// numbers turns the number format into the model's options.
+func (m *modelFlags) numbers() error {
+	switch m.dtype {
+	case "", "auto":
+	case "int4":
+		m.opt.Int4 = true
+	case "fp32", "bf16", "fp16":
+		m.opt.DType = m.dtype
+	default:
+		return usageError{fmt.Errorf("--dtype is %q, expected auto, fp32, bf16, fp16 or int4", m.dtype)}
+	}
+	return nil
 }
 
 // folder finds the model folder; the built-in model is unpacked into the cache when it is not there yet.
@@ -114,13 +138,19 @@ func (a *app) load(ctx context.Context, m *modelFlags) (*stllm.Network, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := m.numbers(); err != nil {
+		return nil, err
+	}
 	env, err := ort.OpenDefault()
 	if err != nil {
 		return nil, err
 	}
 	o := m.opt
 	o.Log = a.log
+	bar := a.progress("load")
+	o.Progress = func(_ string, done, total int64) { bar.set(int(done>>20), int(total>>20)) }
 	n, err := stllm.Load(ctx, env, dir, o)
+	bar.done()
 	if err != nil {
 		return nil, err
 	}

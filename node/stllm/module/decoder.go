@@ -65,7 +65,7 @@ func (c DecoderConfig) Validate() error {
 
 // DecoderInputs are the inputs of one step over S new positions. The cache may have any room up to DecoderOptions.Positions.
 type DecoderInputs struct {
-	Embeds  *graph.Value   // [1,S,D]
+	Embeds  *graph.Value   // [1,S,D], float32 whatever the network computes in
 	LastKey *graph.Value   // int32 [1]: positions in the cache after this step, minus one
 	Total   *graph.Value   // int32 [1]: positions in the cache after this step
 	Keys    []*graph.Value // by layer [1,KV,room,d], the cache
@@ -87,7 +87,7 @@ type DecoderOptions struct {
 func (c DecoderConfig) Inputs(b *Builder, o DecoderOptions) DecoderInputs {
 	g := b.G
 	in := DecoderInputs{
-		Embeds:  g.Input("inputs_embeds", b.DType, graph.D(1), graph.N("sequence"), graph.D(c.HiddenSize)),
+		Embeds:  g.Input("inputs_embeds", graph.Float32, graph.D(1), graph.N("sequence"), graph.D(c.HiddenSize)),
 		LastKey: g.Input("last_key", graph.Int32, graph.D(1)),
 		Total:   g.Input("total", graph.Int32, graph.D(1)),
 	}
@@ -116,7 +116,7 @@ func (c DecoderConfig) Build(b *Builder, in DecoderInputs, o DecoderOptions) {
 		return
 	}
 	rot := c.rotary(b, in, o.Positions)
-	x, delta := in.Embeds, (*graph.Value)(nil)
+	x, delta := g.Cast(in.Embeds, b.DType), (*graph.Value)(nil)
 	for i := range c.NumHiddenLayers {
 		g.Scope(fmt.Sprintf("llm%d", i), func() {
 			x, delta = c.layer(b, x, delta, in, i, rot)

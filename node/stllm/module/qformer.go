@@ -26,18 +26,19 @@ type AlignerInputs struct {
 	PatchRays *graph.Value // encodings of their places [M, columns]
 }
 
-// Inputs declares the inputs in the builder's graph; ray encodings are float32 (bfloat16 numbers in the published profile).
+// Inputs declares the inputs in the builder's graph: float32, whatever the network computes in (ray encodings are bfloat16
+// numbers in the published profile).
 func (a Aligner) Inputs(b *Builder) AlignerInputs {
 	c, g := a.Config, b.G
 	in := AlignerInputs{
-		Images:    g.Input("images", b.DType, graph.N("patches"), graph.D(c.ImgEncoderFeatureDim)),
+		Images:    g.Input("images", graph.Float32, graph.N("patches"), graph.D(c.ImgEncoderFeatureDim)),
 		ImageRays: g.Input("image_rays", graph.Float32, graph.N("patches"), graph.D(c.ImageColumns())),
-		Text:      g.Input("text", b.DType, graph.N("text"), graph.D(c.HiddenSize)),
+		Text:      g.Input("text", graph.Float32, graph.N("text"), graph.D(c.HiddenSize)),
 		Points:    g.Input("points", graph.Float32, graph.N("voxels"), graph.D(c.PcdFeatureDim)),
 		PointRays: g.Input("point_rays", graph.Float32, graph.N("voxels"), graph.D(c.PointColumns())),
 	}
 	if c.RobotConfig != nil && c.RobotConfig.PatchMemory {
-		in.Patches = g.Input("patches", b.DType, graph.N("memory"), graph.D(c.HiddenSize))
+		in.Patches = g.Input("patches", graph.Float32, graph.N("memory"), graph.D(c.HiddenSize))
 		in.PatchRays = g.Input("patch_rays", graph.Float32, graph.N("memory"), graph.D(c.PointColumns()))
 	}
 	return in
@@ -54,7 +55,7 @@ func (a Aligner) Memory(b *Builder, in AlignerInputs) *graph.Value {
 	if in.Patches != nil {
 		// A patch's place is encoded by the voxels' own layer: both lie in one space.
 		pos := b.Linear(g.Cast(in.PatchRays, b.DType), layer, c.PointColumns(), c.PcdFeatureDim, true)
-		parts = append(parts, g.Add(in.Patches, pos))
+		parts = append(parts, g.Add(g.Cast(in.Patches, b.DType), pos))
 	}
 	if c.RobotConfig != nil && c.RobotConfig.EmptyMemory {
 		parts = append(parts, b.Weight("memory_empty.weight", 1, c.PcdFeatureDim))
@@ -112,9 +113,9 @@ func (a Aligner) Build(b *Builder, in AlignerInputs) (prefix *graph.Value, evide
 		}
 		imagePos := b.Linear(g.Cast(in.ImageRays, b.DType), "img_ray_encoder.img_ray_projection_to_qformer", c.ImageColumns(), q.HiddenSize, true)
 		b.probe("image_pos", imagePos)
-		images := b.Linear(in.Images, "img_encoder_to_qformer_projection", c.ImgEncoderFeatureDim, q.HiddenSize, true)
+		images := b.Linear(g.Cast(in.Images, b.DType), "img_encoder_to_qformer_projection", c.ImgEncoderFeatureDim, q.HiddenSize, true)
 		b.probe("image_features", images)
-		text := g.Squeeze(a.text(b, g.Unsqueeze(in.Text, 0)), 0)
+		text := g.Squeeze(a.text(b, g.Unsqueeze(g.Cast(in.Text, b.DType), 0)), 0)
 		points := a.Memory(b, in)
 		b.probe("qformer.points", points)
 		latent := b.Weight("latent_query.weight", q.NumQueryTokens, q.HiddenSize)
@@ -147,9 +148,9 @@ func (a Aligner) whole() bool {
 // dimension; see QFormers.
 func (a Aligner) Questions(b *Builder, in AlignerInputs, mask func(sequence graph.Dim) *graph.Value) *graph.Value {
 	c, q, g := a.Config, a.Config.QFormerConfig, b.G
-	images := b.Linear(in.Images, "img_encoder_to_qformer_projection", c.ImgEncoderFeatureDim, q.HiddenSize, true)
+	images := b.Linear(g.Cast(in.Images, b.DType), "img_encoder_to_qformer_projection", c.ImgEncoderFeatureDim, q.HiddenSize, true)
 	images = g.Add(images, b.Linear(in.ImageRays, "img_ray_encoder.img_ray_projection_to_qformer", c.ImageColumns(), q.HiddenSize, true))
-	text := a.text(b, in.Text)
+	text := a.text(b, g.Cast(in.Text, b.DType))
 	latent := b.Weight("latent_query.weight", q.NumQueryTokens, q.HiddenSize)
 	if g.Err() != nil {
 		return g.Failf("")
