@@ -21,11 +21,24 @@ type Packed struct {
 	Offsets []float32
 }
 
+// Suffixes of the tensors that stand for a quantised matrix in a model folder: codes uint8 [N, K/block, block·bits/8] and
+// scales [N, K/block].
+const (
+	CodesSuffix  = ".codes"
+	ScalesSuffix = ".scales"
+)
+
 // QuantiseError says how far a quantised matrix is from its original.
 type QuantiseError struct {
 	MaxAbs   float64 // largest difference
 	RMS      float64 // root of the mean square of the differences
 	Relative float64 // RMS of the differences over RMS of the original; 0 for a matrix of zeros
+}
+
+// QuantisedMatrix names a quantised matrix and how far it is from the original.
+type QuantisedMatrix struct {
+	Name  string
+	Error QuantiseError
 }
 
 // QuantiseInt4 quantises a matrix [n, k] symmetrically to 4 bits in blocks of 32, 64 or 128 along k, as GGUF's Q4_0 does: the

@@ -218,6 +218,43 @@ func (w *Writer) Generate(ctx context.Context, name string, fill func(offset int
 	return group.Wait()
 }
 
+// Pieces stores a tensor whose pieces come in any order, from several goroutines: the returned function writes the bytes that
+// begin at an offset of the tensor. All of it must have been written before Close.
+func (w *Writer) Pieces(name string) (write func(offset int64, piece []byte) error, err error) {
+	s, err := w.take(name)
+	if err != nil {
+		return nil, err
+	}
+	return func(offset int64, piece []byte) error {
+		if offset < 0 || offset > s.length-int64(len(piece)) {
+			return fmt.Errorf("%s: tensor %s: %d bytes at %d, expected %d in all", w.path, name, len(piece), offset, s.length)
+		}
+		if _, err := w.file.WriteAt(piece, s.offset+offset); err != nil {
+			return fmt.Errorf("write tensor %s: %w", name, err)
+		}
+		return nil
+	}, nil
+}
+
+// Copy stores a tensor as it is stored elsewhere; its pages are given back as it goes.
+func (w *Writer) Copy(name string, t *Tensor) error {
+	write, err := w.Pieces(name)
+	if err != nil {
+		return err
+	}
+	if s := w.spans[name]; s.length != t.Length {
+		return fmt.Errorf("%s: tensor %s: %d bytes, expected %d for %s %v", w.path, name, t.Length, s.length, s.spec.DType, s.spec.Shape)
+	}
+	for at := int64(0); at < t.Length; at += chunk {
+		end := min(at+chunk, t.Length)
+		if err := write(at, t.Data[at:end]); err != nil {
+			return err
+		}
+		t.forget(at, end)
+	}
+	return nil
+}
+
 // Zero marks a tensor as written with the zeros that are there already.
 func (w *Writer) Zero(name string) error {
 	_, err := w.take(name)

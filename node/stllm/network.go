@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 
 	"github.com/rs/zerolog"
@@ -150,6 +149,9 @@ func (n *Network) load(ctx context.Context, dir string) (err error) {
 			return err
 		}
 	}
+	if n.opt.Progress != nil { // a few small tensors are read by nobody's session
+		n.opt.Progress(n.loaded.part, n.loaded.total, n.loaded.total)
+	}
 	return nil
 }
 
@@ -187,15 +189,18 @@ func (n *Network) neededBytes() int64 {
 	if err != nil {
 		return 0 // Check has said so before
 	}
-	total := int64(0)
+	unused := map[string]bool{n.table.Name: true}
 	for _, p := range parts {
-		if p.Unused {
-			continue
-		}
 		for _, spec := range p.Tensors {
-			if t, ok := n.folder.Tensor(spec.Name, strings.TrimPrefix(spec.Name, layout.PointEncoder)); ok && t != n.table {
-				total += t.Length
+			if p.Unused {
+				unused[spec.Name] = true
 			}
+		}
+	}
+	total := int64(0)
+	for _, t := range n.folder.Tensors {
+		if !unused[t.Name] {
+			total += t.Length
 		}
 	}
 	return total
@@ -315,6 +320,9 @@ func (n *Network) alignerSession(looking bool) (*ort.Session, error) {
 
 func (n *Network) decoderSession() (*ort.Session, error) {
 	return n.session("decoder", func(b *module.Builder) error {
+		if codes, ok := layout.Codes(n.folder, "lm_head.weight"); ok && n.opt.MapWeights {
+			return fmt.Errorf("option MapWeights is not for 4-bit weights (%s): they would run by a kernel that is a hundred times slower", codes.Name)
+		}
 		if n.opt.Int4 {
 			block := n.opt.Int4Block
 			if block == 0 {

@@ -118,6 +118,15 @@ func Check(f *checkpoint.Folder, c *config.Config) (*Report, error) {
 	for _, p := range parts {
 		for _, spec := range p.Tensors {
 			t, ok := f.Tensor(spec.Name, strings.TrimPrefix(spec.Name, PointEncoder))
+			if codes, coded := Codes(f, spec.Name); !ok && coded {
+				known[codes.Name] = true
+				if scales, ok := f.Tensor(strings.TrimSuffix(codes.Name, checkpoint.CodesSuffix) + checkpoint.ScalesSuffix); ok {
+					known[scales.Name] = true
+				} else {
+					r.Missing = append(r.Missing, strings.TrimSuffix(codes.Name, checkpoint.CodesSuffix)+checkpoint.ScalesSuffix)
+				}
+				continue // shapes are checked when the codes are multiplied
+			}
 			if !ok {
 				if !p.Unused && !strings.HasSuffix(spec.Name, "num_batches_tracked") {
 					r.Missing = append(r.Missing, spec.Name)

@@ -177,7 +177,7 @@ func (a *app) modelCommand() *cobra.Command {
 			return nil
 		},
 	}
-	initCmd.Flags().StringVar(&name, "config", "nano", "nano (5 M parameters) or published (8 G, about 15 GB)")
+	initCmd.Flags().StringVar(&name, "config", "nano", "nano (5 M parameters), published (8 G, about 16 GB) or published-tenth (a tenth of its depth)")
 	initCmd.Flags().Uint64Var(&seed, "seed", 1, "the same seed gives the same bytes")
 	var points string
 	info := &cobra.Command{
@@ -204,7 +204,7 @@ func (a *app) modelCommand() *cobra.Command {
 		},
 	}
 	export.Flags().StringVar(&as, "name", "nano", "what the model calls itself in answers")
-	cmd.AddCommand(initCmd, info, export)
+	cmd.AddCommand(initCmd, info, export, a.modelQuantizeCommand())
 	return cmd
 }
 
@@ -241,7 +241,11 @@ func (a *app) modelInfo(dir, points string) error {
 		for _, spec := range p.Tensors {
 			t, ok := f.Tensor(spec.Name, trimPoint(spec.Name))
 			if !ok {
-				continue
+				if t, ok = layout.Codes(f, spec.Name); !ok {
+					continue
+				}
+				// The codes of several matrices may be together.
+				t = &checkpoint.Tensor{Name: spec.Name, DType: "4-bit codes", Shape: spec.Shape, File: t.File}
 			}
 			found++
 			params += t.Elements()

@@ -5,13 +5,6 @@ import (
 	"github.com/stllm/stllm/node/graph"
 )
 
-// Suffixes of the tensors that stand for a quantised matrix in a model folder: codes uint8 [N, K/block, block·bits/8] and
-// scales [N, K/block], symmetric (checkpoint.Packed).
-const (
-	CodesSuffix  = ".codes"
-	ScalesSuffix = ".scales"
-)
-
 // projection is one of several matrices that multiply the same x.
 type projection struct {
 	name string
@@ -115,8 +108,8 @@ func (b *Builder) quantise(name string, tensors []*checkpoint.Tensor) graph.NBit
 		return w
 	}
 	blocks := w.K / w.Block
-	codes, toCodes := b.room(name+CodesSuffix, graph.Uint8, w.N, blocks, w.Block/2)
-	scales, toScales := b.room(name+ScalesSuffix, b.DType, w.N*blocks)
+	codes, toCodes := b.room(name+checkpoint.CodesSuffix, graph.Uint8, w.N, blocks, w.Block/2)
+	scales, toScales := b.room(name+checkpoint.ScalesSuffix, b.DType, w.N*blocks)
 	w.Codes, w.Scales = codes, scales
 	if b.G.Err() != nil {
 		return w
@@ -134,7 +127,7 @@ func (b *Builder) quantise(name string, tensors []*checkpoint.Tensor) graph.NBit
 			b.G.Failf("%w", err)
 			return w
 		}
-		b.Quantised = append(b.Quantised, QuantisedMatrix{t.Name, e})
+		b.Quantised = append(b.Quantised, QuantisedMatrix{Name: t.Name, Error: e})
 		row += int(t.Shape[0])
 	}
 	return w
@@ -198,8 +191,8 @@ func (b *Builder) multiply(x *graph.Value, q *checkpoint.Packed, name string, bi
 	g, blocks := b.G, q.K/q.Block
 	y := g.MatMulNBits(x, graph.NBits{
 		K: q.K, N: q.N, Bits: q.Bits, Block: q.Block,
-		Codes:  b.place(name+CodesSuffix, graph.Uint8, q.Codes, q.N, blocks, q.Block*q.Bits/8),
-		Scales: b.place(name+ScalesSuffix, b.DType, graph.EncodeFloats(b.DType, q.Scales), q.N*blocks),
+		Codes:  b.place(name+checkpoint.CodesSuffix, graph.Uint8, q.Codes, q.N, blocks, q.Block*q.Bits/8),
+		Scales: b.place(name+checkpoint.ScalesSuffix, b.DType, graph.EncodeFloats(b.DType, q.Scales), q.N*blocks),
 	}, bias)
 	if q.Offsets != nil {
 		offsets := b.place(name+".offsets", b.DType, graph.EncodeFloats(b.DType, q.Offsets), q.N, blocks)
@@ -241,7 +234,7 @@ func (b *Builder) blockSums(x *graph.Value, block int) *graph.Value {
 // storedCodes finds a matrix that a folder stores as codes; they stay in their file.
 func (b *Builder) storedCodes(name string, in, out int) (graph.NBits, bool) {
 	w := graph.NBits{K: in, N: out}
-	codes, ok := b.Find.Tensor(name + CodesSuffix)
+	codes, ok := b.Find.Tensor(name + checkpoint.CodesSuffix)
 	if !ok {
 		return w, false
 	}
@@ -252,9 +245,9 @@ func (b *Builder) storedCodes(name string, in, out int) (graph.NBits, bool) {
 	blocks := int(codes.Shape[1])
 	w.Block = in / blocks
 	w.Bits = int(codes.Shape[2]) * 8 / w.Block
-	scales, ok := b.Find.Tensor(name + ScalesSuffix)
+	scales, ok := b.Find.Tensor(name + checkpoint.ScalesSuffix)
 	if !ok {
-		b.G.Failf("weight %s is missing from the checkpoint, which has %s", name+ScalesSuffix, codes.Name)
+		b.G.Failf("weight %s is missing from the checkpoint, which has %s", name+checkpoint.ScalesSuffix, codes.Name)
 		return w, true
 	}
 	if err := scales.Expect(int64(out), int64(blocks)); err != nil {

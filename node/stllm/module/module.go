@@ -47,10 +47,7 @@ type Quant struct {
 }
 
 // QuantisedMatrix names a quantised matrix and how far it is from the original.
-type QuantisedMatrix struct {
-	Name  string
-	Error checkpoint.QuantiseError
-}
+type QuantisedMatrix = checkpoint.QuantisedMatrix
 
 func (b *Builder) probe(name string, v *graph.Value) *graph.Value {
 	if b.Probe != nil {

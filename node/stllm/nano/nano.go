@@ -21,7 +21,7 @@ const vocabulary = 1600
 // specials are the template's tokens, in the order of their ids after the ordinary ones.
 func specials() []string { return []string{"<|endoftext|>", "<|im_start|>", "<|im_end|>"} }
 
-// Init writes a model folder: config "nano" or "published". Its weights are generated from the seed and untrained, which its
+// Init writes a model folder: config "nano", "published", or "published-tenth", which has a tenth of its depth. Its weights are generated from the seed and untrained, which its
 // id says.
 func Init(ctx context.Context, dir, name string, seed uint64, progress func(done, total int64)) error {
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
@@ -50,12 +50,15 @@ func Init(ctx context.Context, dir, name string, seed uint64, progress func(done
 	switch name {
 	case "nano":
 		c = config.Nano((t.Size()+63)/64*64, end)
-	case "published":
+	case "published", "published-tenth":
 		// No published tokenizer can be shipped; the small one stands in, and the vocabulary keeps its published size.
 		c = config.Default()
 		c.EOSTokenID = config.IDs{end}
+		if name != "published" { // a tenth of the depth, at full width
+			c.NumHiddenLayers, c.VisionConfig.NumHiddenLayers, c.QFormerConfig.NumHiddenLayers = 3, 4, 1
+		}
 	default:
-		return fmt.Errorf("config is %q, expected nano or published", name)
+		return fmt.Errorf("config is %q, expected nano, published or published-tenth", name)
 	}
 	specs, err := layout.Tensors(c)
 	if err != nil {

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stllm/stllm/node/checkpoint"
+	"github.com/stllm/stllm/node/checkpoint/config"
+	"github.com/stllm/stllm/node/checkpoint/layout"
+)
+
+func (a *app) modelQuantizeCommand() *cobra.Command {
+	var block int
+	var points string
+	cmd := &cobra.Command{
+		Use:   "quantize DIR OUT",
+		Short: "Write a model folder with the language model's matrices as 4-bit codes, and say how far they are from the original",
+		Long: `quantize does once what --dtype int4 does at every load. The codes are those of MatMulNBits: symmetric, in blocks along each
+row with a float32 scale of their own. The rest of the model is copied as it is stored.`,
+		Args: exactly(2, "a model folder and a new one"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.quantize(cmd.Context(), args[0], args[1], points, block)
+		},
+	}
+	cmd.Flags().IntVar(&block, "block", 32, "32, 64 or 128 weights to a scale")
+	cmd.Flags().StringVar(&points, "point-weights", "", "point encoder file where it lies outside the folder; it is taken in")
+	return cmd
+}
+
+func (a *app) quantize(ctx context.Context, from, to, points string, block int) error {
+	if !slices.Contains([]int{32, 64, 128}, block) {
+		return usageError{fmt.Errorf("--block is %d, expected 32, 64 or 128", block)}
+	}
+	if entries, err := os.ReadDir(to); err == nil && len(entries) > 0 {
+		return fmt.Errorf("quantize: folder %s is not empty; name a new one", to)
+	}
+	m := modelFlags{dir: from}
+	dir, err := m.folder(ctx)
+	if err != nil {
+		return err
+	}
+	if dir, err = checkpoint.ResolveFolder(dir); err != nil {
+		return err
+	}
+	c, err := config.Load(dir)
+	if err != nil {
+		return err
+	}
+	var extra []string
+	if points != "" {
+		extra = append(extra, points)
+	}
+	f, err := checkpoint.OpenFolder(dir, extra...)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	bar := a.progress("quantize")
+	made, err := layout.Quantise(ctx, f, c, to, block, func(done, total int64) { bar.set(int(done>>20), int(total>>20)) })
+	bar.done()
+	if err != nil {
+		return fmt.Errorf("quantize %s: %w", from, err)
+	}
+	for _, name := range []string{"generation_config.json", "tokenizer.json", "tokenizer_config.json", "config.json"} {
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if os.IsNotExist(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(to, name), data, 0o644); err != nil {
+			return err
+		}
+	}
+	w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, "matrix\tlargest error\troot mean square\trelative")
+	for _, q := range made {
+		fmt.Fprintf(w, "%s\t%.3g\t%.3g\t%.4f\n", q.Name, q.Error.MaxAbs, q.Error.RMS, q.Error.Relative)
+	}
+	return w.Flush()
+}
