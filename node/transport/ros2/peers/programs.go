@@ -134,8 +134,27 @@ func CycloneEnvironment() []string {
 		`<Discovery><ParticipantIndex>auto</ParticipantIndex><LeaseDuration>3s</LeaseDuration><Peers><Peer address="127.0.0.1"/></Peers></Discovery></Domain></CycloneDDS>`)
 }
 
-// Cyclone starts the peer on CycloneDDS.
+// cycloneOpenEnvironment configures CycloneDDS as rmw_cyclonedds_cpp does from Iron on with ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST:
+// its ordinary interface, no multicast, and this machine as a peer. Only the lease is shorter, as above.
+func cycloneOpenEnvironment() []string {
+	return append(os.Environ(), `CYCLONEDDS_URI=<CycloneDDS><Domain><General><AllowMulticast>false</AllowMulticast></General><Discovery>`+
+		`<ParticipantIndex>auto</ParticipantIndex><MaxAutoParticipantIndex>32</MaxAutoParticipantIndex><Peers><Peer address="localhost"/></Peers>`+
+		`<LeaseDuration>3s</LeaseDuration></Discovery></Domain></CycloneDDS>`)
+}
+
+// Cyclone starts the peer on CycloneDDS in Python.
 func Cyclone(t testing.TB, domain int) *Peer {
+	t.Helper()
+	return cyclone(t, domain, CycloneEnvironment())
+}
+
+// CycloneOpen starts one in the discovery range LOCALHOST.
+func CycloneOpen(t testing.TB, domain int) *Peer {
+	t.Helper()
+	return cyclone(t, domain, cycloneOpenEnvironment())
+}
+
+func cyclone(t testing.TB, domain int, environment []string) *Peer {
 	t.Helper()
 	python := CyclonePython(t)
 	path := filepath.Join(t.TempDir(), "peer.py")
@@ -144,7 +163,7 @@ func Cyclone(t testing.TB, domain int) *Peer {
 	}
 	cmd := exec.Command(python, path, strconv.Itoa(domain))
 	cmd.Env = CycloneEnvironment()
-	p := start(t, "the CycloneDDS peer", cmd)
+	p := start(t, "the CycloneDDS peer in Python", cmd)
 	p.header = true
 	return p
 }
@@ -153,6 +172,12 @@ func Cyclone(t testing.TB, domain int) *Peer {
 func CycloneC(t testing.TB, domain int) *Peer {
 	t.Helper()
 	return cycloneC(t, domain, CycloneEnvironment())
+}
+
+// CycloneCOpen starts one in the discovery range LOCALHOST.
+func CycloneCOpen(t testing.TB, domain int) *Peer {
+	t.Helper()
+	return cycloneC(t, domain, cycloneOpenEnvironment())
 }
 
 func cycloneC(t testing.TB, domain int, environment []string) *Peer {
