@@ -122,6 +122,7 @@ const (
 	EventPeerLost        EventKind = "peer_lost"
 	EventMasterLost      EventKind = "master_lost"
 	EventMasterBack      EventKind = "master_back"
+	EventNameTaken       EventKind = "name_taken" // another node has this node's name
 )
 
 // Reliability, Durability and History carry the ROS 2 names; ROS 1 uses Depth and TransientLocal (latched) alone.

@@ -118,7 +118,7 @@ func (n *Node) joinGraph() (err error) {
 	return n.announce()
 }
 
-// twin warns once of another node with this node's name, as rcl does.
+// twin tells once of each other participant that has a node with this node's name.
 func (n *Node) twin(p participantEntities) {
 	same := slices.ContainsFunc(p.nodes, func(e nodeEntities) bool { return under(e.namespace, e.name) == n.Name() })
 	n.mu.Lock()
@@ -130,7 +130,8 @@ func (n *Node) twin(p participantEntities) {
 	}
 	n.mu.Unlock()
 	if same && p.gid != n.gid && !known {
-		n.log.Warn().Str("node", n.Name()).Msg("another node of this name is in the graph; tools and parameters may reach either of them: use -r __node:= to name one")
+		n.events.add(transport.EventNameTaken, n.Name(), fmt.Sprintf(
+			"another node of the name %s is in the graph; tools and parameters may reach either of them: use -r __node:= to name one", n.Name()), 1)
 	}
 }
 

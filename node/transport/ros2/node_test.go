@@ -13,10 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"github.com/stllm/stllm/msgs"
-	"github.com/stllm/stllm/node/testdata"
 	"github.com/stllm/stllm/node/transport"
 	"github.com/stllm/stllm/node/transport/ros2/dds"
 )
@@ -328,11 +325,11 @@ func TestGraph(t *testing.T) {
 
 // A second node of the name is told of once, and garbage on our ports does nothing.
 func TestTwinAndGarbage(t *testing.T) {
-	var log testdata.Log
-	a := testNode(t, Config{Name: "a", Log: zerolog.New(&log)})
-	b := testNode(t, Config{Name: "a"})
+	a, b := testNode(t, Config{Name: "a"}), testNode(t, Config{Name: "a"})
 	p := speak(t, b, "chat", &msgs.String{}, transport.DefaultQoS())
-	eventually(t, "the warning", func() bool { return strings.Contains(log.String(), "another node of this name") })
+	if e := event(t, a, transport.EventNameTaken); e.Topic != "/a" || e.Count != 1 || !strings.Contains(e.Message, "another node of the name /a") {
+		t.Errorf("%+v", e)
+	}
 	_, got := hear(t, a, "chat", &msgs.String{}, transport.DefaultQoS())
 	base := 7400 + 250*testDomain()
 	for i := range 20 {
@@ -350,8 +347,16 @@ func TestTwinAndGarbage(t *testing.T) {
 	if m := next(t, "message", got).Msg.(*msgs.String); m.Data != "still here" {
 		t.Errorf("got %q", m.Data)
 	}
-	if n := strings.Count(log.String(), "another node of this name"); n != 1 {
-		t.Errorf("told %d times", n)
+	for {
+		select {
+		case e := <-a.Events():
+			if e.Kind == transport.EventNameTaken {
+				t.Errorf("told again: %+v", e)
+			}
+			continue
+		default:
+		}
+		break
 	}
 }
 

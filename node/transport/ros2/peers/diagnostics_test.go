@@ -54,7 +54,7 @@ func TestSlowSubscription(t *testing.T) {
 	})
 }
 
-// What a robot says of trouble with foreign peers reaches them by /diagnostics: who offers what, what cannot be read.
+// What a robot says of trouble with foreign peers reaches them by /diagnostics: who offers what, who has its name.
 func TestDiagnostics(t *testing.T) {
 	each(t, func(t *testing.T, start func() *peers.Peer) {
 		n := node(t, ros2.Config{Name: "eyes"})
@@ -68,8 +68,12 @@ func TestDiagnostics(t *testing.T) {
 		peer := start()
 		peer.Writer(peers.Message(t, "/eyes/map_points", &msgs.PointCloud2{}, dds.QoS{Depth: 1}))
 		peer.Reader(peers.Message(t, "/eyes/answer_text", &msgs.String{}, dds.QoS{Reliable: true, TransientLocal: true, Depth: 1}))
+		info := peer.Writer(discoveryInfo(t, 16))
+		twin := entities{gid: peer.GUID(), nodes: []nodeInfo{{"/", "eyes", nil, nil}}}
+		info.Write(twin.write(16))
 		diagnostics := peer.Reader(peers.Message(t, "/diagnostics", &msgs.DiagnosticArray{}, dds.QoS{Reliable: true, Depth: 10}))
 		wants := map[string][]string{
+			"last name_taken /eyes":                   {"another node of the name /eyes"},
 			"last incompatible_qos /eyes/map_points":  {"offers best_effort volatile", "this node wants reliable transient_local"},
 			"last incompatible_qos /eyes/answer_text": {"wants reliable transient_local", "this node offers reliable volatile", "incompatible durability"},
 		}
