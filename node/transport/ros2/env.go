@@ -86,7 +86,9 @@ func upToHumble() bool {
 }
 
 // dds turns the discovery settings into addresses, as rmw_fastrtps does from Iron on: only SUBNET goes by multicast, LOCALHOST and
-// SUBNET try the static peers, OFF finds nobody.
+// SUBNET try the static peers, OFF finds nobody. In LOCALHOST all goes to 127.0.0.1, which Fast DDS also puts in the place of the
+// machine's other addresses, while rmw_cyclonedds uses its ordinary interface and asks localhost. CycloneDDS 0.10 and a node here
+// find each other; 11 drops announcements that come over loopback unless its configuration names that interface, too.
 func (c Config) dds() (dds.Config, error) {
 	d := dds.Config{Domain: *c.Domain, Name: c.Name, UserData: "enclave=" + c.Enclave + ";"}
 	static := true

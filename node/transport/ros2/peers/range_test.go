@@ -33,7 +33,8 @@ func TestDiscoveryRanges(t *testing.T) {
 		loopback bool
 		peer     func(testing.TB, int) *peers.Peer
 	}{"range": {false, peers.FastDDSOpen}, "loopback": {true, peers.FastDDS}, "loopback node, ordinary peer": {true, peers.FastDDSOpen},
-		"range, CycloneDDS 0.10": {false, peers.CycloneCOpen}} {
+		"range, CycloneDDS 0.10":             {false, peers.CycloneCOpen},
+		"range, CycloneDDS 11 with loopback": {false, peers.CycloneOpen}} {
 		t.Run(name, func(t *testing.T) {
 			pub := in(t, "LOCALHOST", c.loopback)
 			if err := pub.Publish(&msgs.String{Data: "here"}); err != nil {
