@@ -81,7 +81,12 @@ func TestVariants(t *testing.T) {
 			transformer(c)
 			c.STLLM3D = true
 		}, 128},
-		"point encoder B": {transformer, 16},
+		"point encoder B": {func(c *config.Config) {
+			transformer(c)
+			c.RobotConfig.SequenceTokens = false
+		}, 16},
+		// 16 latent queries, 4 frames and the 12 tokens of the user turn.
+		"the whole sequence": {func(*config.Config) {}, 16 + 4 + 12},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n, err := stllm.Load(t.Context(), env, variant(t, v.change), stllm.Options{Threads: 1})
