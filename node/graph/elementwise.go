@@ -82,9 +82,18 @@ func (g *Graph) Identity(a *Value) *Value {
 	return g.one("Identity", "", []*Value{a}, nil, a.DType, a.Shape)
 }
 
-// Gelu is x·Φ(x) by the error function; GeluTanh is its tanh form (gelu_pytorch_tanh).
-func (g *Graph) Gelu(a *Value) *Value { return g.unary("Gelu", "", a, Attr{"approximate", "none"}) }
+// Gelu is x·Φ(x) by the error function; GeluTanh is its tanh form (gelu_pytorch_tanh). In half precision they are ONNX Runtime's
+// own operators, which CUDA has for bfloat16 too.
+func (g *Graph) Gelu(a *Value) *Value {
+	if a.DType != Float32 {
+		return g.unary("Gelu", Microsoft, a)
+	}
+	return g.unary("Gelu", "", a, Attr{"approximate", "none"})
+}
 func (g *Graph) GeluTanh(a *Value) *Value {
+	if a.DType != Float32 {
+		return g.unary("FastGelu", Microsoft, a)
+	}
 	return g.unary("Gelu", "", a, Attr{"approximate", "tanh"})
 }
 

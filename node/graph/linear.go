@@ -166,6 +166,9 @@ func (g *Graph) MatMulNBits(x *Value, w NBits, bias *Value) *Value {
 	if g.err != nil {
 		return g.bad()
 	}
+	if bias != nil && x.DType != Float32 {
+		return g.Add(g.MatMulNBits(x, w, nil), bias) // the product on CUDA has no bias
+	}
 	in := []*Value{x, w.Codes, w.Scales}
 	if w.Bits != 4 && w.Bits != 8 {
 		return g.failOp("MatMulNBits", in, "%d bits, expected 4 or 8", w.Bits)

@@ -2,6 +2,7 @@ package ort
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,6 +30,7 @@ type Session struct {
 	s       *ort.DynamicAdvancedSession
 	inputs  []*graph.Value
 	outputs []*graph.Value
+	device  *device // nil: the processor
 }
 
 // NewSession loads a model.
@@ -62,9 +64,9 @@ func NewSession(env *Environment, m *graph.Model, o Options) (*Session, error) {
 			return fail(err)
 		}
 	}
+	device, index := CPU, ""
 	if o.Device != "" {
-		device, index, err := ParseDevice(o.Device)
-		if err != nil {
+		if device, index, err = ParseDevice(o.Device); err != nil {
 			return fail(err)
 		}
 		if device == CUDA {
@@ -76,6 +78,11 @@ func NewSession(env *Environment, m *graph.Model, o Options) (*Session, error) {
 	s := &Session{name: m.Name, inputs: m.Inputs, outputs: m.Outputs}
 	if s.s, err = ort.NewDynamicAdvancedSessionWithONNXData(m.Proto, names(m.Inputs), names(m.Outputs), so); err != nil {
 		return fail(err)
+	}
+	if device == CUDA {
+		if err := s.openDevice(env, index); err != nil {
+			return fail(errors.Join(err, s.Close()))
+		}
 	}
 	return s, nil
 }
@@ -238,7 +245,7 @@ func (s *Session) Close() error {
 	if s == nil || s.s == nil {
 		return nil
 	}
-	err := s.s.Destroy()
+	err := errors.Join(s.device.close(), s.s.Destroy())
 	s.s = nil
 	return err
 }

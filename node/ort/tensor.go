@@ -1,6 +1,7 @@
 package ort
 
 import (
+	"errors"
 	"fmt"
 	"unsafe"
 
@@ -9,13 +10,16 @@ import (
 	"github.com/stllm/stllm/node/graph"
 )
 
-// Tensor is an ONNX Runtime value on the CPU. Close frees it; views of its data end then.
+// Tensor is an ONNX Runtime value, in the processor's memory or in a device's. Close frees it; views of its data end then.
 type Tensor struct {
 	value ort.Value
 	dtype graph.DType
 	shape []int
-	data  unsafe.Pointer
+	data  unsafe.Pointer // nil: in a device's memory
 }
+
+// OnDevice tells whether the data is in a device's memory, where only runs can reach it.
+func (t *Tensor) OnDevice() bool { return t.data == nil }
 
 // DType and Shape describe the tensor.
 func (t *Tensor) DType() graph.DType { return t.dtype }
@@ -59,12 +63,7 @@ func dtypeOf[T element]() graph.DType {
 
 // New makes a tensor over data, which is used and not copied: it must not change while a run uses it.
 func New[T element](data []T, shape ...int) (*Tensor, error) {
-	s := make(ort.Shape, len(shape))
-	n := 1
-	for i, d := range shape {
-		s[i] = int64(d)
-		n *= d
-	}
+	s, n := shapeOf(shape)
 	if n != len(data) {
 		return nil, fmt.Errorf("tensor of shape %v has %d elements, %d were given", shape, n, len(data))
 	}
@@ -84,6 +83,54 @@ func Zeros[T element](shape ...int) (*Tensor, error) {
 	return New(make([]T, n), shape...)
 }
 
+// customTypes numbers the element types that have no Go type as ONNX Runtime does.
+var customTypes = map[graph.DType]ort.TensorElementDataType{
+	graph.Float32: ort.TensorElementDataTypeFloat, graph.Float16: ort.TensorElementDataTypeFloat16, graph.BFloat16: ort.TensorElementDataTypeBFloat16,
+}
+
+// Blank makes a tensor of zeros of a float type that is chosen at run time.
+func Blank(t graph.DType, shape ...int) (*Tensor, error) {
+	if t == graph.Float32 {
+		return Zeros[float32](shape...)
+	}
+	kind, ok := customTypes[t]
+	if !ok {
+		return nil, fmt.Errorf("tensor of %s: expected float32, float16 or bfloat16", t)
+	}
+	s, n := shapeOf(shape)
+	data := make([]byte, n*t.Size())
+	v, err := ort.NewCustomDataTensor(s, data, kind)
+	if err != nil {
+		return nil, fmt.Errorf("tensor of shape %v: %w", shape, err)
+	}
+	return &Tensor{value: v, dtype: t, shape: append([]int(nil), shape...), data: unsafe.Pointer(unsafe.SliceData(data))}, nil
+}
+
+func shapeOf(shape []int) (s ort.Shape, elements int) {
+	s, elements = make(ort.Shape, len(shape)), 1
+	for i, d := range shape {
+		s[i] = int64(d)
+		elements *= d
+	}
+	return s, elements
+}
+
+// Bytes views the data of any tensor that is in the processor's memory.
+func (t *Tensor) Bytes() ([]byte, error) {
+	switch {
+	case t.value == nil:
+		return nil, errClosed
+	case t.data == nil:
+		return nil, errOnDevice
+	}
+	return unsafe.Slice((*byte)(t.data), t.Len()*t.dtype.Size()), nil
+}
+
+var (
+	errClosed   = errors.New("tensor is closed")
+	errOnDevice = errors.New("tensor is in a device's memory")
+)
+
 // Floats views the data of a float32 tensor.
 func (t *Tensor) Floats() ([]float32, error) { return view[float32](t) }
 
@@ -94,8 +141,11 @@ func view[T element](t *Tensor) ([]T, error) {
 	if want := dtypeOf[T](); t.dtype != want {
 		return nil, fmt.Errorf("tensor holds %s, not %s", t.dtype, want)
 	}
-	if t.value == nil {
-		return nil, fmt.Errorf("tensor is closed")
+	switch {
+	case t.value == nil:
+		return nil, errClosed
+	case t.data == nil:
+		return nil, errOnDevice
 	}
 	return unsafe.Slice((*T)(t.data), t.Len()), nil
 }

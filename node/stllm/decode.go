@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/stllm/stllm/node/checkpoint"
+	"github.com/stllm/stllm/node/graph"
 	"github.com/stllm/stllm/node/ort"
 	"github.com/stllm/stllm/node/stllm/module"
 )
@@ -14,20 +15,35 @@ import (
 // from the file.
 type language struct {
 	cfg     module.DecoderConfig
+	dtype   graph.DType // of the cache
 	session *ort.Session
+	copier  func() (*ort.Session, error) // copies a tensor of the cache in a device's memory
 	table   *checkpoint.Tensor
 	kept    *kept
 }
 
 func (n *Network) language() *language {
-	return &language{n.decoderCfg, n.decoder, n.table, &n.kept}
+	return &language{n.decoderCfg, n.dtype, n.decoder, n.cacheCopier, n.table, &n.kept}
+}
+
+// cacheCopier is a session that copies one tensor of the cache; it is made when it is first asked for, which beams do.
+func (n *Network) cacheCopier() (*ort.Session, error) {
+	n.copying.Do(func() {
+		n.copier, n.copyErr = n.session("copy", func(b *module.Builder) error {
+			c := n.decoderCfg
+			past := b.G.Input("from", b.DType, graph.D(1), graph.D(c.NumKeyValueHeads), graph.N("room"), graph.D(c.HeadDim))
+			b.G.Output("to", past)
+			return nil
+		})
+	})
+	return n.copier, n.copyErr
 }
 
 // kept are keys and values of the tokens that prompts begin with (the system turn), from the last answer: the next one need
 // not compute them. At most one prefix is kept.
 type kept struct {
 	prefix []int32
-	cache  map[string][]float32 // by tensor [KV, len(prefix), d]
+	cache  map[string][]byte // by tensor [KV, len(prefix), d]
 }
 
 // embed looks up rows of the embedding table, [len(ids)·D].
@@ -89,7 +105,7 @@ func (l *language) newCache(room int) (ort.Values, error) {
 	c := ort.Values{}
 	past, _ := cacheNames(l.cfg.NumHiddenLayers)
 	for _, name := range past {
-		t, err := ort.Zeros[float32](1, l.cfg.NumKeyValueHeads, room, l.cfg.HeadDim)
+		t, err := l.session.Blank(l.dtype, 1, l.cfg.NumKeyValueHeads, room, l.cfg.HeadDim)
 		if err != nil {
 			c.Close()
 			return nil, fmt.Errorf("key/value cache of %d positions: %w", room, err)
@@ -156,12 +172,16 @@ func (d *decode) prefill(ctx context.Context, embeds []float32, prefix []int32) 
 	return logits, cached, nil
 }
 
-// keep copies the first positions of a cache for later answers; restore brings them into a new cache.
+// keep copies the first positions of a cache for later answers; restore brings them into a new cache. A cache in a device's
+// memory is not kept: the system turn is a thirtieth of a prompt there.
 func (d *decode) keep(c ort.Values, prefix []int32) error {
-	k := kept{prefix: slices.Clone(prefix), cache: map[string][]float32{}}
-	n, stride := len(prefix)*d.l.cfg.HeadDim, d.room*d.l.cfg.HeadDim
+	if d.l.session.OnDevice() {
+		return nil
+	}
+	k := kept{prefix: slices.Clone(prefix), cache: map[string][]byte{}}
+	n, stride := len(prefix)*d.position(), d.room*d.position()
 	for name, t := range c {
-		data, err := t.Floats()
+		data, err := t.Bytes()
 		if err != nil {
 			return err
 		}
@@ -174,9 +194,9 @@ func (d *decode) keep(c ort.Values, prefix []int32) error {
 }
 
 func (d *decode) restore(c ort.Values) error {
-	n, stride := len(d.l.kept.prefix)*d.l.cfg.HeadDim, d.room*d.l.cfg.HeadDim
+	n, stride := len(d.l.kept.prefix)*d.position(), d.room*d.position()
 	for name, t := range c {
-		data, err := t.Floats()
+		data, err := t.Bytes()
 		if err != nil {
 			return err
 		}
@@ -187,6 +207,9 @@ func (d *decode) restore(c ort.Values) error {
 	d.total = len(d.l.kept.prefix)
 	return nil
 }
+
+// position is the size in bytes of one head's key or value at one position.
+func (d *decode) position() int { return d.l.cfg.HeadDim * d.l.dtype.Size() }
 
 // step feeds embeddings [S·D] at a position into one sequence; the cache is written in place.
 func (d *decode) step(ctx context.Context, cache ort.Values, embeds []float32, at int) ([]float32, error) {
@@ -255,7 +278,7 @@ func (d *decode) Next(ctx context.Context, tokens []int32, parents []int) ([][]f
 		if err != nil {
 			return nil, err
 		}
-		if err := d.copy(c, d.live[p]); err != nil {
+		if err := d.copy(ctx, c, d.live[p]); err != nil {
 			return nil, err
 		}
 		next[i] = c
@@ -282,15 +305,28 @@ func (d *decode) Next(ctx context.Context, tokens []int32, parents []int) ([][]f
 	return d.rows, nil
 }
 
-// copy takes over the used part of a cache: [1,KV,room,d] is filled to total positions in each head.
-func (d *decode) copy(to, from ort.Values) error {
-	stride, used := d.room*d.l.cfg.HeadDim, d.total*d.l.cfg.HeadDim
-	for name, t := range to {
-		dst, err := t.Floats()
+// copy takes over the used part of a cache: [1,KV,room,d] is filled to total positions in each head. In a device's memory
+// all of it is taken.
+func (d *decode) copy(ctx context.Context, to, from ort.Values) error {
+	if d.l.session.OnDevice() {
+		s, err := d.l.copier()
 		if err != nil {
 			return err
 		}
-		src, err := from[name].Floats()
+		for name, t := range to {
+			if _, err := s.Run(ctx, ort.Values{"from": from[name]}, ort.Values{"to": t}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	stride, used := d.room*d.position(), d.total*d.position()
+	for name, t := range to {
+		dst, err := t.Bytes()
+		if err != nil {
+			return err
+		}
+		src, err := from[name].Bytes()
 		if err != nil {
 			return err
 		}

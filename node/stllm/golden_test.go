@@ -13,7 +13,6 @@ import (
 	"github.com/stllm/stllm/node/checkpoint"
 	"github.com/stllm/stllm/node/checkpoint/config"
 	"github.com/stllm/stllm/node/geometry"
-	"github.com/stllm/stllm/node/graph"
 	"github.com/stllm/stllm/node/imaging"
 	"github.com/stllm/stllm/node/ort/orttest"
 	"github.com/stllm/stllm/node/rays"
@@ -24,10 +23,17 @@ import (
 )
 
 // golden loads the reference's small model, which comes without a point encoder: its features are in the cases.
-func golden(t *testing.T) *Network {
+func golden(t *testing.T) *Network { return goldenAs(t, Options{}) }
+
+// goldenAs is golden on any device and in any number format.
+func goldenAs(t *testing.T, o Options) *Network {
 	t.Helper()
+	dtype, precisionErr := o.precision()
+	if precisionErr != nil {
+		t.Fatal(precisionErr)
+	}
 	dir := testdata.Golden(t, "core", "model")
-	n := &Network{env: orttest.Environment(t), fourier: rays.NewPublishedFourier(), log: zerolog.Nop(), id: "golden", dtype: graph.Float32}
+	n := &Network{env: orttest.Environment(t), fourier: rays.NewPublishedFourier(), log: zerolog.Nop(), id: "golden", opt: o, dtype: dtype}
 	var err error
 	must := func() {
 		t.Helper()

@@ -66,6 +66,9 @@ type Network struct {
 	looking sync.Once  // builds the session that shows evidence
 	lookErr error
 	looker  *ort.Session
+	copying sync.Once // builds the session that copies a cache
+	copyErr error
+	copier  *ort.Session
 	loaded  loading
 }
 
@@ -359,7 +362,7 @@ func (n *Network) Quantised() []module.QuantisedMatrix { return n.quant }
 // Close frees sessions and files.
 func (n *Network) Close() error {
 	var errs []error
-	for _, s := range []*ort.Session{n.vision, n.points, n.aligner, n.decoder, n.looker} {
+	for _, s := range []*ort.Session{n.vision, n.points, n.aligner, n.decoder, n.looker, n.copier} {
 		errs = append(errs, s.Close())
 	}
 	if n.folder != nil {

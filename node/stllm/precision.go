@@ -21,6 +21,8 @@ func (o Options) precision() (graph.DType, error) {
 		return 0, fmt.Errorf("dtype is fp32, which the attention of ONNX Runtime does not take on CUDA; expected bf16 or fp16")
 	case o.DType == "fp32", o.DType == "" && device == ort.CPU:
 		return graph.Float32, nil
+	case o.DType == "bf16" && device == ort.CPU:
+		return 0, fmt.Errorf("dtype is bf16, in which ONNX Runtime has no products on the CPU; expected fp32 or fp16 there, whatever the weights are stored as")
 	case o.DType == "bf16", o.DType == "":
 		return graph.BFloat16, nil
 	case o.DType == "fp16":

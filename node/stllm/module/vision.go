@@ -87,7 +87,8 @@ func (b *Builder) Pool(x *graph.Value, grid, pooled int, mode string, stride int
 			return
 		}
 		y = g.Transpose(g.Reshape(x, t, graph.D(grid), graph.D(grid), d), 0, 3, 1, 2)
-		y = g.Reshape(g.Transpose(g.Pool2D(op, y, stride), 0, 2, 3, 1), t, graph.D(pooled*pooled), d)
+		y = g.Cast(g.Pool2D(op, g.Cast(y, graph.Float32), stride), b.DType) // there are no pools in bfloat16
+		y = g.Reshape(g.Transpose(y, 0, 2, 3, 1), t, graph.D(pooled*pooled), d)
 	})
 	if g.Err() != nil {
 		return g.Failf("")
