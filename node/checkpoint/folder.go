@@ -29,7 +29,7 @@ type Folder struct {
 
 // OpenFolder opens the weights of a model folder. dir may be the folder itself, a snapshot of the Hugging Face cache (links
 // into blobs/), or the cache's models--… folder, whose refs/main is then followed. extra are further files (.safetensors or
-// .pth) that hold tensors kept apart, such as OpenScene's weights; without any, a single .pth in the folder is taken.
+// .pth) that hold tensors kept apart, such as OpenScene's weights; "" is none. Without any, a single .pth in the folder is taken.
 func OpenFolder(dir string, extra ...string) (*Folder, error) {
 	dir, err := ResolveFolder(dir)
 	if err != nil {
@@ -64,10 +64,28 @@ func ResolveFolder(dir string) (string, error) {
 	return filepath.Join(dir, "snapshots", revision), nil
 }
 
+// Vacant refuses a folder that holds something already: nothing is written over.
+func Vacant(dir string) error {
+	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
+		return fmt.Errorf("folder %s is not empty; name a new one", dir)
+	}
+	return nil
+}
+
+// CopyFile copies a small file of a model folder, such as its tokenizer.json, into another folder.
+func CopyFile(name, from, to string) error {
+	data, err := os.ReadFile(filepath.Join(from, name))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(to, name), data, 0o644)
+}
+
 func (f *Folder) open(extra []string) error {
 	if err := f.openWeights(); err != nil {
 		return err
 	}
+	extra = slices.DeleteFunc(slices.Clone(extra), func(path string) bool { return path == "" })
 	if len(extra) == 0 {
 		found, err := f.findPTH()
 		if err != nil {

@@ -117,11 +117,7 @@ func (n *Network) load(ctx context.Context, dir string) (err error) {
 	if len(n.eos) == 0 {
 		n.eos = n.cfg.EOSTokenID
 	}
-	var extra []string
-	if n.opt.PointWeights != "" {
-		extra = append(extra, n.opt.PointWeights)
-	}
-	if n.folder, err = checkpoint.OpenFolder(dir, extra...); err != nil {
+	if n.folder, err = checkpoint.OpenFolder(dir, n.opt.PointWeights); err != nil {
 		return err
 	}
 	report, err := layout.Check(n.folder, n.cfg)

@@ -52,11 +52,7 @@ func quantised(t *testing.T, dir string, block int) string {
 		}
 	}
 	for _, name := range []string{"config.json", "generation_config.json", "tokenizer.json"} {
-		data, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(out, name), data, 0o600); err != nil {
+		if err := checkpoint.CopyFile(name, dir, out); err != nil {
 			t.Fatal(err)
 		}
 	}

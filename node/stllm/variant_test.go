@@ -43,10 +43,7 @@ func variant(t *testing.T, change func(c *config.Config)) string {
 	}
 	for _, name := range []string{"tokenizer.json", "generation_config.json"} {
 		if err == nil {
-			data, err = os.ReadFile(filepath.Join(dir, "nano", name))
-		}
-		if err == nil {
-			err = os.WriteFile(filepath.Join(out, name), data, 0o644)
+			err = checkpoint.CopyFile(name, filepath.Join(dir, "nano"), out)
 		}
 	}
 	if err == nil {

@@ -109,11 +109,10 @@ func (b benchAnswer) run(ctx context.Context, a *app) error {
 		}
 		stage = next
 	}
-	said := 0
 	ans, err := n.Answer(ctx, req, func(p stllm.Progress) {
 		ended(p.Stage)
-		if said = p.Tokens; p.Stage == stllm.StageDecode {
-			a.log.Debug().Int("tokens", said).Msg("decode")
+		if p.Stage == stllm.StageDecode {
+			a.log.Debug().Int("tokens", p.Tokens).Msg("decode")
 		}
 	})
 	if err != nil {

@@ -139,11 +139,7 @@ func (b benchLoad) measure(files []string, cold bool, f func() (io.Closer, error
 
 // filesOf are the files with a model's weights.
 func filesOf(dir, points string) (files []string, size int64, err error) {
-	var extra []string
-	if points != "" {
-		extra = append(extra, points)
-	}
-	f, err := checkpoint.OpenFolder(dir, extra...)
+	f, err := checkpoint.OpenFolder(dir, points)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -208,16 +208,18 @@ func (a *app) modelCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) modelInfo(dir, points string) error {
+// openModel opens the config and the weights of a model folder; points may be empty.
+func openModel(dir, points string) (*config.Config, *checkpoint.Folder, error) {
 	c, err := config.Load(dir)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	var extra []string
-	if points != "" {
-		extra = append(extra, points)
-	}
-	f, err := checkpoint.OpenFolder(dir, extra...)
+	f, err := checkpoint.OpenFolder(dir, points)
+	return c, f, err
+}
+
+func (a *app) modelInfo(dir, points string) error {
+	c, f, err := openModel(dir, points)
 	if err != nil {
 		return err
 	}

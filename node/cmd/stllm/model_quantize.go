@@ -2,16 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"io/fs"
 	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/stllm/stllm/node/checkpoint"
-	"github.com/stllm/stllm/node/checkpoint/config"
 	"github.com/stllm/stllm/node/checkpoint/layout"
 )
 
@@ -37,8 +36,8 @@ func (a *app) quantize(ctx context.Context, from, to, points string, block int) 
 	if !slices.Contains([]int{32, 64, 128}, block) {
 		return usageError{fmt.Errorf("--block is %d, expected 32, 64 or 128", block)}
 	}
-	if entries, err := os.ReadDir(to); err == nil && len(entries) > 0 {
-		return fmt.Errorf("quantize: folder %s is not empty; name a new one", to)
+	if err := checkpoint.Vacant(to); err != nil {
+		return fmt.Errorf("quantize: %w", err)
 	}
 	m := modelFlags{dir: from}
 	dir, err := m.folder(ctx)
@@ -48,15 +47,7 @@ func (a *app) quantize(ctx context.Context, from, to, points string, block int) 
 	if dir, err = checkpoint.ResolveFolder(dir); err != nil {
 		return err
 	}
-	c, err := config.Load(dir)
-	if err != nil {
-		return err
-	}
-	var extra []string
-	if points != "" {
-		extra = append(extra, points)
-	}
-	f, err := checkpoint.OpenFolder(dir, extra...)
+	c, f, err := openModel(dir, points)
 	if err != nil {
 		return err
 	}
@@ -68,14 +59,7 @@ func (a *app) quantize(ctx context.Context, from, to, points string, block int) 
 		return fmt.Errorf("quantize %s: %w", from, err)
 	}
 	for _, name := range []string{"generation_config.json", "tokenizer.json", "tokenizer_config.json", "config.json"} {
-		data, err := os.ReadFile(filepath.Join(dir, name))
-		if os.IsNotExist(err) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(to, name), data, 0o644); err != nil {
+		if err := checkpoint.CopyFile(name, dir, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

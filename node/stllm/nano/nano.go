@@ -24,8 +24,8 @@ func specials() []string { return []string{"<|endoftext|>", "<|im_start|>", "<|i
 // Init writes a model folder: config "nano", "published", or "published-tenth", which has a tenth of its depth. Its weights are generated from the seed and untrained, which its
 // id says.
 func Init(ctx context.Context, dir, name string, seed uint64, progress func(done, total int64)) error {
-	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
-		return fmt.Errorf("model folder %s is not empty; name a new one", dir)
+	if err := checkpoint.Vacant(dir); err != nil {
+		return fmt.Errorf("model %w", err)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("model folder: %w", err)

@@ -60,8 +60,8 @@ func Write(dir string) error {
 
 // Export writes a trained model folder in half precision under a name of its own: what is shipped.
 func Export(ctx context.Context, from, to, name string) error {
-	if entries, err := os.ReadDir(to); err == nil && len(entries) > 0 {
-		return fmt.Errorf("export: folder %s is not empty; name a new one", to)
+	if err := checkpoint.Vacant(to); err != nil {
+		return fmt.Errorf("export: %w", err)
 	}
 	c, err := config.Load(from)
 	if err != nil {
@@ -87,11 +87,7 @@ func Export(ctx context.Context, from, to, name string) error {
 		return err
 	}
 	for _, file := range []string{"tokenizer.json", "generation_config.json"} {
-		data, err := os.ReadFile(filepath.Join(from, file))
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(to, file), data, 0o644); err != nil {
+		if err := checkpoint.CopyFile(file, from, to); err != nil {
 			return err
 		}
 	}
