@@ -92,8 +92,8 @@ func (t *Trainer) align(b *module.Builder) (latents, places, loss *graph.Value) 
 	questions := graph.N("questions")
 	var sequence graph.Dim
 	var early *graph.Value // what the last layer reads
-	b.Layer = func(i int, x *graph.Value) {
-		if i == q.NumHiddenLayers-2 {
+	b.Probe = func(name string, x *graph.Value) {
+		if name == module.QFormerLayer(q.NumHiddenLayers-2) {
 			early = x
 		}
 	}

@@ -26,10 +26,9 @@ type Builder struct {
 	Expand bool
 	// Decompose writes attention as plain products and a softmax: slower, but every step can be seen and has a gradient.
 	Decompose bool
-	// Probe, when not nil, is told intermediate values by name, so that a test or an explanation can ask for them.
+	// Probe, when not nil, is told intermediate values by name, so that a test or an explanation can ask for them and a
+	// trainer can put a loss on them.
 	Probe func(name string, v *graph.Value)
-	// Layer, when not nil, is told what each layer of the Q-Former gives [B, S, D], so that a trainer can put a loss on it.
-	Layer func(layer int, x *graph.Value)
 	// Scratch, when not nil, takes large converted weights, which would otherwise lie in the model's bytes.
 	Scratch *Scratch
 	// Train, when not nil, tells which weights are inputs of the graph rather than constants, so that a trainer can change

@@ -168,6 +168,10 @@ func (a Aligner) Questions(b *Builder, in AlignerInputs, mask func(sequence grap
 	return g.Slice(x, 1, 0, int64(q.NumQueryTokens))
 }
 
+// QFormerLayer is the name under which a builder's Probe is told what a layer of the Q-Former gives: [S, D], of several
+// sequences [B, S, D].
+func QFormerLayer(i int) string { return fmt.Sprintf("qformer.layer.%d", i) }
+
 // QFormer runs InstructBLIP's Q-Former over a whole sequence x [S,D] with encoder states points [N,E]: LayerNorm over the
 // sequence, then post-norm layers in which every token takes the query path (transformers' modeling_instructblip.py with the
 // query length set to the sequence's). With Decompose the summed attention weights come back: Images over the sequence
@@ -192,8 +196,9 @@ func (b *Builder) QFormers(x, points, mask *graph.Value, q config.QFormer) (*gra
 	single := x.Shape[0] == graph.D(1)
 	see := func(name string, x *graph.Value) {
 		if single && b.Probe != nil {
-			b.probe(name, g.Squeeze(x, 0))
+			x = g.Squeeze(x, 0)
 		}
+		b.probe(name, x)
 	}
 	see("qformer.normed_input", x)
 	var ev Evidence
@@ -224,10 +229,7 @@ func (b *Builder) QFormers(x, points, mask *graph.Value, q config.QFormer) (*gra
 		if g.Err() != nil {
 			return g.Failf(""), nil
 		}
-		see(fmt.Sprintf("qformer.layer.%d", i), x)
-		if b.Layer != nil {
-			b.Layer(i, x)
-		}
+		see(QFormerLayer(i), x)
 	}
 	if !b.Decompose || !single {
 		return x, nil

@@ -72,10 +72,11 @@ func (s *started) layers(question string, now things) [][]float32 {
 	t.Helper()
 	b := &module.Builder{G: graph.New("look-up"), Find: s.w, DType: graph.Float32, Decompose: true}
 	var outs []string
-	b.Layer = func(i int, x *graph.Value) {
-		name := string(rune('a' + i))
-		outs = append(outs, name)
-		b.G.Output(name, b.G.Identity(x))
+	b.Probe = func(name string, x *graph.Value) {
+		if name == module.QFormerLayer(len(outs)) {
+			outs = append(outs, "probe "+name)
+			b.G.Output("probe "+name, b.G.Identity(x))
+		}
 	}
 	a := module.Aligner{Config: c}
 	a.Build(b, a.Inputs(b))
