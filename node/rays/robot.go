@@ -99,9 +99,6 @@ func (e *Encoding) Width() int {
 // Places encodes places of the fixed frame (three coordinates each, metres) as seen in the ego frame: [N][Width]. The
 // direction is the one from the ego origin to the place; a place at the origin itself has the direction 0.
 func (e *Encoding) Places(xyz []float64, ego geometry.Transform) ([]float32, error) {
-	if len(xyz)%3 != 0 {
-		return nil, fmt.Errorf("robot encoding: %d coordinates, expected three per place", len(xyz))
-	}
 	return e.rows(xyz, nil, ego)
 }
 
@@ -124,41 +121,45 @@ func (e *Encoding) PositionWidth() int {
 
 // Positions is the second part of [Encoding.Places] alone, [x, y, z, range, sin, cos] in a level frame: [N][PositionWidth].
 func (e *Encoding) Positions(xyz []float64, ego geometry.Transform) ([]float32, error) {
-	all, err := e.Places(xyz, ego)
-	if err != nil || e.positions == nil {
-		return nil, err
+	return each(xyz, ego, e.PositionWidth(), func(_ int, p r3.Vec, row []float32) { e.position(row, p) })
+}
+
+// position encodes a place of the ego frame, where positions are wanted.
+func (e *Encoding) position(row []float32, p r3.Vec) {
+	if e.positions != nil {
+		e.positions.encode(row, []float32{float32(p.X), float32(p.Y), float32(p.Z), float32(r3.Norm(p))})
 	}
-	width, part := e.Width(), e.PositionWidth()
-	out := make([]float32, 0, len(all)/width*part)
-	for i := width - part; i < len(all); i += width {
-		out = append(out, all[i:i+part]...)
-	}
-	return out, nil
 }
 
 func (e *Encoding) rows(xyz, directions []float64, ego geometry.Transform) ([]float32, error) {
+	split := e.directions.Width(3)
+	return each(xyz, ego, e.Width(), func(i int, p r3.Vec, row []float32) {
+		d := r3.Vec{}
+		if directions != nil {
+			d = ego.Rotate(r3.Vec{X: directions[3*i], Y: directions[3*i+1], Z: directions[3*i+2]})
+		} else if distance := r3.Norm(p); distance > 1e-9 {
+			d = r3.Scale(1/distance, p)
+		}
+		e.directions.encode(row[:split], []float32{float32(d.X), float32(d.Y), float32(d.Z)})
+		e.position(row[split:], p)
+	})
+}
+
+// each encodes every place, brought into the ego frame, into a row of its own, on all processors.
+func each(xyz []float64, ego geometry.Transform, width int, encode func(i int, p r3.Vec, row []float32)) ([]float32, error) {
+	if len(xyz)%3 != 0 {
+		return nil, fmt.Errorf("robot encoding: %d coordinates, expected three per place", len(xyz))
+	}
 	for i, v := range xyz {
 		if v-v != 0 {
 			return nil, fmt.Errorf("robot encoding: coordinate %c of place %d is %v, expected a finite number", "xyz"[i%3], i/3, v)
 		}
 	}
-	n, width, split := len(xyz)/3, e.Width(), e.directions.Width(3)
+	n := len(xyz) / 3
 	out := make([]float32, n*width)
 	parallel.Ranges(n, 256, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
-			p := ego.Apply(r3.Vec{X: xyz[3*i], Y: xyz[3*i+1], Z: xyz[3*i+2]})
-			distance := r3.Norm(p)
-			d := r3.Vec{}
-			if directions != nil {
-				d = ego.Rotate(r3.Vec{X: directions[3*i], Y: directions[3*i+1], Z: directions[3*i+2]})
-			} else if distance > 1e-9 {
-				d = r3.Scale(1/distance, p)
-			}
-			row := out[i*width : (i+1)*width]
-			e.directions.encode(row[:split], []float32{float32(d.X), float32(d.Y), float32(d.Z)})
-			if e.positions != nil {
-				e.positions.encode(row[split:], []float32{float32(p.X), float32(p.Y), float32(p.Z), float32(distance)})
-			}
+			encode(i, ego.Apply(r3.Vec{X: xyz[3*i], Y: xyz[3*i+1], Z: xyz[3*i+2]}), out[i*width:(i+1)*width])
 		}
 	})
 	return out, nil
