@@ -63,10 +63,44 @@ func (t *Trainer) batch(w windowBatch, r *rand.Rand) (Batch, answers, error) {
 	if err != nil {
 		return nil, a, err
 	}
-	if err := t.targets(b, w); err != nil {
+	list, err := w.asked()
+	if err != nil {
 		return nil, a, err
 	}
-	return b, a, t.moments(b, w)
+	if err := t.targets(b, w, list); err != nil {
+		return nil, a, err
+	}
+	return b, a, t.moments(b, w, list)
+}
+
+// asked is where a question's answer lies: the level frame of the moment that it speaks of, and the places that decide it, of
+// two to compare the one first that was nearer then, since the heads know no order of the two. There are none for what is
+// not there.
+type asked struct {
+	then   geometry.Transform
+	places []r3.Vec
+}
+
+func (w windowBatch) asked() ([]asked, error) {
+	list := make([]asked, len(w.questions))
+	for i, q := range w.questions {
+		then, err := rays.Ego(q.Moment, r3.Vec{Z: 1})
+		if err != nil {
+			return nil, err
+		}
+		list[i].then = then
+		if q.Label == "unseen" {
+			continue
+		}
+		places := slices.Clone(q.Targets)
+		if len(places) == 2 && strings.Contains(q.Kind, "nearer") {
+			if a, b := then.Apply(places[0]), then.Apply(places[1]); math.Hypot(a.X, a.Y) > math.Hypot(b.X, b.Y) {
+				places[0], places[1] = places[1], places[0]
+			}
+		}
+		list[i].places = places
+	}
+	return list, nil
 }
 
 // memory adds voxels, patches and frames.
@@ -281,7 +315,7 @@ func (t *Trainer) embedding(ids []int32) []float32 {
 
 // targets adds what the regression head is to say, with a weight for each number (0: nothing is known), the class of the
 // furniture that the answer names, and whether the thing is there at all.
-func (t *Trainer) targets(b Batch, w windowBatch) error {
+func (t *Trainer) targets(b Batch, w windowBatch, list []asked) error {
 	n := len(w.questions)
 	value, weight := make([]float32, n*targets), make([]float32, n*targets)
 	classes := len(t.space.Direction)
@@ -301,19 +335,15 @@ func (t *Trainer) targets(b Batch, w windowBatch) error {
 			unseen[i] = 1
 			continue
 		}
-		if len(q.Targets) == 0 {
+		then, places := list[i].then, list[i].places
+		if len(places) == 0 {
 			continue
 		}
-		then, err := rays.Ego(q.Moment, r3.Vec{Z: 1})
-		if err != nil {
-			return err
-		}
-		list := nearest(q, then)
-		for k, p := range list[:min(2, len(list))] {
+		for k, p := range places[:min(2, len(places))] {
 			v := r3.Scale(1/unit, now.Apply(p))
 			set(targetFirst+3*k, v.X, v.Y, v.Z)
 		}
-		v := r3.Scale(1/unit, then.Apply(list[0]))
+		v := r3.Scale(1/unit, then.Apply(places[0]))
 		set(targetThen, v.X, v.Y)
 		camera := then.Inverse()
 		at := r3.Scale(1/unit, now.Apply(camera.Translation))
@@ -341,7 +371,7 @@ const (
 
 // moments adds what the head on frame tokens is to say: the first thing's place in the level frame of each frame, and the
 // share of each frame in the moment asked about, by how near its camera is to that of the moment.
-func (t *Trainer) moments(b Batch, w windowBatch) error {
+func (t *Trainer) moments(b Batch, w windowBatch, list []asked) error {
 	n, frames, lead := len(w.questions), len(w.window.Frames), t.cfg.QFormerConfig.NumQueryTokens
 	length := b["text_mask"].Shape[3]
 	target, weight := make([]float32, 2*n*length), make([]float32, 2*n*length)
@@ -351,23 +381,22 @@ func (t *Trainer) moments(b Batch, w windowBatch) error {
 			mask[i] = hidden
 		}
 	}
-	egos := make([]geometry.Transform, frames)
+	egos, cameras := make([]geometry.Transform, frames), make([]r3.Vec, frames)
 	for i, f := range w.window.Frames {
 		var err error
 		if egos[i], err = rays.Ego(w.scene.Frames[f].Pose, r3.Vec{Z: 1}); err != nil {
 			return err
 		}
+		cameras[i] = egos[i].Inverse().Translation
 	}
-	for i, q := range w.questions {
-		then, err := rays.Ego(q.Moment, r3.Vec{Z: 1})
-		if err != nil {
-			return err
-		}
+	for i, q := range list {
+		camera := q.then.Inverse()
+		heading := camera.Rotate(r3.Vec{Y: 1})
 		row, sum := share[i*length+lead:][:frames], float32(0)
 		best, at := math.Inf(1), 0
 		for k, ego := range egos {
-			d := r3.Norm(r3.Sub(ego.Inverse().Translation, then.Inverse().Translation)) / nearMetres
-			a := ego.Rotate(then.Inverse().Rotate(r3.Vec{Y: 1}))
+			d := r3.Norm(r3.Sub(cameras[k], camera.Translation)) / nearMetres
+			a := ego.Rotate(heading)
 			turn := math.Atan2(a.X, a.Y) / nearTurn
 			far := d*d + turn*turn
 			if far < best {
@@ -383,11 +412,11 @@ func (t *Trainer) moments(b Batch, w windowBatch) error {
 		for k := range row {
 			row[k] /= sum
 		}
-		if q.Label == "unseen" || len(q.Targets) == 0 {
+		if len(q.places) == 0 {
 			continue
 		}
 		for k, ego := range egos {
-			p := r3.Scale(1/unit, ego.Apply(nearest(q, then)[0]))
+			p := r3.Scale(1/unit, ego.Apply(q.places[0]))
 			j := 2 * (i*length + lead + k)
 			target[j], target[j+1], weight[j], weight[j+1] = float32(p.X), float32(p.Y), 1, 1
 		}
@@ -397,18 +426,6 @@ func (t *Trainer) moments(b Batch, w windowBatch) error {
 	b["moment"] = Feed{Shape: []int{n, length}, Float32s: share}
 	b["moment_mask"] = Feed{Shape: []int{1, length}, Float32s: mask}
 	return nil
-}
-
-// nearest is a question's places, the one first that was nearer from the level frame then where the question compares two:
-// the head knows no order of the two.
-func nearest(q record.Question, then geometry.Transform) []r3.Vec {
-	list := slices.Clone(q.Targets)
-	if len(list) == 2 && strings.Contains(q.Kind, "nearer") {
-		if a, b := then.Apply(list[0]), then.Apply(list[1]); math.Hypot(a.X, a.Y) > math.Hypot(b.X, b.Y) {
-			list[0], list[1] = list[1], list[0]
-		}
-	}
-	return list
 }
 
 // named is the class of furniture that a label names first before a comma, "nearer: x" included; -1 for none.
