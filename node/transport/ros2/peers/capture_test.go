@@ -3,6 +3,7 @@ package peers_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -63,6 +64,15 @@ func TestCapture(t *testing.T) {
 		case <-time.After(peers.Patience):
 			t.Skip("tshark did not begin to capture")
 		}
+		// It says so before it does: the file's header is written when packets are taken.
+		size := func() int64 {
+			st, err := os.Stat(file)
+			if err != nil {
+				return 0
+			}
+			return st.Size()
+		}
+		eventually(t, "tshark takes packets", func() bool { return size() > 0 })
 
 		p := start()
 		n := node(t, ros2.Config{Name: "eyes"})
@@ -76,6 +86,7 @@ func TestCapture(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := p.Reader(peers.Message(t, "/image", image, dds.QoS{Reliable: true, Depth: 5}))
+		r.Matched(1) // from either side: a volatile reader that does not know us yet would miss the image
 		eventually(t, "matched", func() bool { return pub.Stats().Peers == 1 })
 		if err := pub.Publish(image); err != nil {
 			t.Fatal(err)
@@ -90,7 +101,14 @@ func TestCapture(t *testing.T) {
 		if err := n.Close(); err != nil { // its leaving is captured, too
 			t.Fatal(err)
 		}
-		time.Sleep(500 * time.Millisecond) // what tshark has not written yet
+		// What tshark has not written yet comes first: until nothing was added for a while.
+		last, steady := size(), time.Now()
+		eventually(t, "tshark has written all", func() bool {
+			if now := size(); now != last {
+				last, steady = now, time.Now()
+			}
+			return time.Since(steady) > 500*time.Millisecond
+		})
 		_ = capture.Process.Signal(syscall.SIGINT)
 		receive(t, "tshark ends", ended)
 		_ = capture.Wait()
