@@ -56,27 +56,36 @@ func (t *Trainer) answerProgram(env *ort.Environment, decoder, train bool, freez
 		b.Train = func(name string) bool { return trains(name) && !hasPrefix(name, freeze) }
 	}
 	g := b.G
-	latents, places, losses := t.align(b)
-	show := map[string]*graph.Value{"places": places}
-	total := losses
+	a := t.align(b)
+	show := map[string]*graph.Value{"places": a.places, "steps": a.steps}
+	total := a.loss
 	if decoder {
-		logits, loss := t.say(b, latents)
+		logits, loss := t.say(b, a.latents)
 		show["logits"] = logits
-		total = g.Add(losses, loss)
+		total = g.Add(total, loss)
 		show["answer_loss"] = g.Unsqueeze(loss, 0)
 	}
-	show["align_loss"] = g.Unsqueeze(losses, 0)
+	show["align_loss"] = g.Unsqueeze(a.loss, 0)
 	if !train {
 		total = nil
 	} else {
 		delete(show, "logits")
 		delete(show, "places")
+		delete(show, "steps")
 	}
 	return newProgram(env, g, t.w, total, show, t.opt.Threads)
 }
 
-// align builds the aligner: latents [B, queries, D], the head's places and the sum of its losses.
-func (t *Trainer) align(b *module.Builder) (latents, places, loss *graph.Value) {
+// aligned is what the aligner gives and what its heads say.
+type aligned struct {
+	latents *graph.Value // [B, queries, D], with robot_config.sequence_tokens [B, S, D]
+	places  *graph.Value // [B, targets]
+	steps   *graph.Value // [B, S]: above 0 at words of a step that was done
+	loss    *graph.Value // sum of the heads'
+}
+
+// align builds the aligner with its heads.
+func (t *Trainer) align(b *module.Builder) aligned {
 	c, q, g := t.cfg, t.cfg.QFormerConfig, b.G
 	a := module.Aligner{Config: c}
 	columns := c.PointColumns()
@@ -91,27 +100,30 @@ func (t *Trainer) align(b *module.Builder) (latents, places, loss *graph.Value) 
 	}
 	questions := graph.N("questions")
 	var sequence graph.Dim
-	var early *graph.Value // what the last layer reads
+	var early, last *graph.Value // what the last layer reads, and what it gives
 	b.Probe = func(name string, x *graph.Value) {
-		if name == module.QFormerLayer(q.NumHiddenLayers-2) {
+		switch name {
+		case module.QFormerLayer(q.NumHiddenLayers - 2):
 			early = x
+		case module.QFormerLayer(q.NumHiddenLayers - 1):
+			last = x
 		}
 	}
-	latents = a.Questions(b, in, func(d graph.Dim) *graph.Value {
+	latents := a.Questions(b, in, func(d graph.Dim) *graph.Value {
 		sequence = d
 		return g.Input("text_mask", graph.Float32, questions, graph.D(1), graph.D(1), d)
 	})
 	if g.Err() != nil {
-		return latents, latents, latents
+		return aligned{latents, latents, latents, latents}
 	}
 	joined := g.Reshape(g.Slice(latents, 1, 0, headLatents), questions, graph.D(headLatents*q.HiddenSize))
-	places = g.Gemm(joined, b.Weight(headPlaces, targets, headLatents*q.HiddenSize), nil)
+	places := g.Gemm(joined, b.Weight(headPlaces, targets, headLatents*q.HiddenSize), nil)
 	one := func(i int) *graph.Value {
 		return g.Reshape(g.Slice(latents, 1, int64(i), int64(i+1)), questions, graph.D(q.HiddenSize))
 	}
 	target := g.Input("target", graph.Float32, questions, graph.D(targets))
 	weight := g.Input("target_weight", graph.Float32, questions, graph.D(targets))
-	loss = g.Scale(smoothL1(g, g.Sub(places, target), weight), placesWeight)
+	loss := g.Scale(smoothL1(g, g.Sub(places, target), weight), placesWeight)
 
 	n := len(t.space.Direction)
 	class := g.Input("class", graph.Float32, questions, graph.D(n))
@@ -120,7 +132,8 @@ func (t *Trainer) align(b *module.Builder) (latents, places, loss *graph.Value) 
 	unseen := g.Input("unseen", graph.Float32, questions, graph.D(1))
 	there := g.Gemm(one(headLatents+1), b.Weight(headUnseen, 1, q.HiddenSize), nil)
 	loss = g.Add(loss, g.Scale(g.Neg(mean(g, g.Sum(g.Log(g.Shift(g.Sigmoid(g.Mul(there, unseen)), 1e-9)), 1, false))), unseenWeight))
-	return latents, places, g.Add(loss, t.frames(b, early, sequence))
+	steps, wrong := t.stepsDone(b, last, sequence)
+	return aligned{latents, places, steps, g.Add(g.Add(loss, wrong), t.frames(b, early, sequence))}
 }
 
 // frames is the loss on what the frame tokens of x [B, S, D] know before the last layer gathers it: where the thing asked for

@@ -237,6 +237,9 @@ func (t *Trainer) texts(b Batch, w windowBatch) (answers, error) {
 	}
 	b["text"] = Feed{Shape: []int{n, longest, c.HiddenSize}, Float32s: text}
 	b["text_mask"] = Feed{Shape: []int{n, 1, 1, lead + longest}, Float32s: mask}
+	if err := t.steps(b, w, asked); err != nil {
+		return a, err
+	}
 
 	long := 0
 	for _, ids := range tails {

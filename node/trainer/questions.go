@@ -36,7 +36,7 @@ func (t *Trainer) heads() {
 	for _, h := range []struct {
 		name          string
 		rows, columns int
-	}{{headPlaces, targets, headLatents * d}, {headClass, len(t.space.Direction), d}, {headUnseen, 1, d}, {headFrames, frameTargets, d}} {
+	}{{headPlaces, targets, headLatents * d}, {headClass, len(t.space.Direction), d}, {headUnseen, 1, d}, {headFrames, frameTargets, d}, {headSteps, 1, d}} {
 		if _, err := t.w.Get(h.name); err == nil {
 			continue
 		}
@@ -172,6 +172,15 @@ func (t *Trainer) measureAnswers(ctx context.Context, decoder bool) (map[string]
 // tally counts one window's results.
 func (t *Trainer) tally(w windowBatch, b Batch, a answers, shown map[string][]float32, add func(string, float64)) {
 	places, target, weight := shown["places"], b["target"].Float32s, b["target_weight"].Float32s
+	for j, sign := range b["done"].Float32s {
+		if sign != 0 {
+			right := 0.0
+			if shown["steps"][j]*sign > 0 {
+				right = 1
+			}
+			add("right words of steps", right)
+		}
+	}
 	at, vocab := 0, t.cfg.VocabSize
 	for i, q := range w.questions {
 		if k := i * targets; weight[k] > 0 {
