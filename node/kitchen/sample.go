@@ -42,6 +42,7 @@ type SampleFrame struct {
 	Depth  []float32          // Height × Width, metres along the optical axis
 	Class  []uint8            // Height × Width, numbers of [Classes]
 	Item   []int16            // Height × Width, index of World.Items or -1
+	InUse  []bool             // Height × Width, of a thing with a door that stands open, a tap that runs or a ring that is lit
 }
 
 // Window is one moment of asking.
@@ -183,11 +184,17 @@ func (s *Sample) draw(r *rand.Rand, o SampleOptions) {
 		// The noise of a full picture is averaged when it is made small.
 		noise.spoil(f.Index, f.RGB)
 		f.Depth = append([]float32(nil), pic.Depth...)
-		f.Class, f.Item = make([]uint8, len(pic.ID)), make([]int16, len(pic.ID))
+		f.Class, f.Item, f.InUse = make([]uint8, len(pic.ID)), make([]int16, len(pic.ID)), make([]bool, len(pic.ID))
+		used := make([]bool, len(k.room.Things))
+		for j := range used {
+			used[j] = k.tour.InUse(j, src.Time)
+		}
 		for j, id := range pic.ID {
 			f.Class[j], f.Item[j] = class(id), -1
 			if id >= room.FirstItem {
 				f.Item[j] = id - room.FirstItem
+			} else if id >= room.FirstThing {
+				f.InUse[j] = used[id-room.FirstThing]
 			}
 		}
 	}

@@ -170,3 +170,39 @@ func BenchmarkPicture(b *testing.B) {
 		k.Picture(i%len(k.Frames), &pic)
 	}
 }
+
+// What is in use is in use from its event on, and is a thing that one can use.
+func TestSampleInUse(t *testing.T) {
+	used, before := 0, 0
+	for seed := range uint64(4) {
+		s, err := NewSample(20+seed, SampleOptions{Kitchen: Options{Rate: 5}, Width: 64, Height: 64, Frames: 12, Windows: 2, Questions: 8})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range s.Frames {
+			f := &s.Frames[i]
+			now := s.Kitchen.Frames[f.Index].Time
+			could := map[string]bool{} // categories that an event has begun to use
+			for _, e := range s.Kitchen.World.Events {
+				if (e.Verb == "open" || e.Verb == "turn on") && e.Start < now {
+					could[s.Kitchen.World.Things[e.Thing].Category] = true
+				}
+			}
+			for j, in := range f.InUse {
+				if !in {
+					continue
+				}
+				used++
+				if c := Classes()[f.Class[j]]; !could[c] {
+					t.Fatalf("seed %d, %g s: %s is in use, events so far use %v", 20+seed, now, c, could)
+				}
+			}
+			if len(could) == 0 {
+				before++
+			}
+		}
+	}
+	if used == 0 || before == 0 {
+		t.Errorf("%d pixels in use, %d frames before any event: nothing was tested", used, before)
+	}
+}

@@ -19,12 +19,12 @@ import (
 	"github.com/stllm/stllm/node/trainer/weights"
 )
 
-// presence is the loss of dense labels: features [n, D] against sign [n, classes], 1 where a class is there and -1 where it
+// presence is the loss of dense labels: features [n, D] against sign [n, directions], 1 where a class is there and -1 where it
 // is not, with a weight each (0: nobody knows). It is the mean over weighted entries of -log σ(sign·logit).
-func presence(g *graph.Graph, features *graph.Value, s *lookup.Space, sign, weight *graph.Value) *graph.Value {
-	n := len(s.Direction)
+func presence(g *graph.Graph, features *graph.Value, s *lookup.Space, directions [][]float32, sign, weight *graph.Value) *graph.Value {
+	n := len(directions)
 	half := g.Slice(features, len(features.Shape)-1, 0, int64(s.Half))
-	logits := g.Shift(g.Scale(g.MatMul(half, g.Floats(graph.Float32, s.Matrix(), s.Half, n)), lookup.Scale), lookup.Shift)
+	logits := g.Shift(g.Scale(g.MatMul(half, g.Floats(graph.Float32, s.Matrix(directions), s.Half, n)), lookup.Scale), lookup.Shift)
 	loss := g.Neg(g.Mul(g.Log(g.Shift(g.Sigmoid(g.Mul(logits, sign)), 1e-9)), weight))
 	for range loss.Shape {
 		loss = g.Sum(loss, 0, false)
@@ -32,16 +32,19 @@ func presence(g *graph.Graph, features *graph.Value, s *lookup.Space, sign, weig
 	return loss
 }
 
-// denseLabels turns shares into signs and weights: a class is there from a share of least on, and absent at none. Weights
-// are divided by the number of places, and those of items are larger.
-func denseLabels(shares []uint8, least uint8, items float32) (sign, weight []float32) {
-	classes := kitchen.Classes()
+// denseLabels turns shares of so many columns, the classes first, into signs and weights: a class is there from a share of
+// least on, and absent at none. Weights are divided by the number of places; those of items, and of what comes behind the
+// classes, are larger.
+func denseLabels(shares []uint8, columns int, least uint8, items float32) (sign, weight []float32) {
+	classes := len(kitchen.Classes())
 	first, last := itemClasses()
-	n := len(shares) / len(classes)
+	n := len(shares) / columns
 	sign, weight = make([]float32, len(shares)), make([]float32, len(shares))
 	for i, v := range shares {
 		w := float32(1) / float32(n)
-		if c := i % len(classes); c >= first && c < last {
+		c := i % columns
+		rare := c >= first && c < last || c >= classes
+		if rare {
 			w *= items
 		}
 		switch {
@@ -49,8 +52,8 @@ func denseLabels(shares []uint8, least uint8, items float32) (sign, weight []flo
 			sign[i], weight[i] = -1, w
 		case v >= least:
 			sign[i], weight[i] = 1, w
-			if i%len(classes) < last {
-				weight[i] *= 3 // furniture and items fill few places
+			if c < first || rare {
+				weight[i] *= 3 // these fill few places
 			}
 		default:
 			sign[i] = 1
@@ -97,7 +100,7 @@ func pointProgram(env *ort.Environment, c *config.Config, w *weights.Set, s *loo
 		return nil, err
 	}
 	n := graph.D(len(s.Direction))
-	loss := presence(g, out, s, g.Input("sign", graph.Float32, out.Shape[0], n), g.Input("weight", graph.Float32, out.Shape[0], n))
+	loss := presence(g, out, s, s.Direction, g.Input("sign", graph.Float32, out.Shape[0], n), g.Input("weight", graph.Float32, out.Shape[0], n))
 	show := map[string]*graph.Value{"encoded": out}
 	for name, st := range ops.stats {
 		show[name+".running_mean"], show[name+".running_var"] = st[0], st[1]
@@ -147,10 +150,10 @@ func pointBatch(c *config.Config, m *record.Map) (Batch, error) {
 	return b, nil
 }
 
-// label adds the dense labels of n places to a batch.
-func (b Batch) label(shares []uint8, least uint8, items float32, lead ...int) {
-	sign, weight := denseLabels(shares, least, items)
-	shape := append(lead, len(kitchen.Classes()))
+// label adds the dense labels of places to a batch: shares of so many columns.
+func (b Batch) label(shares []uint8, columns int, least uint8, items float32, lead ...int) {
+	sign, weight := denseLabels(shares, columns, least, items)
+	shape := append(lead, columns)
 	b["sign"], b["weight"] = Feed{Shape: shape, Float32s: sign}, Feed{Shape: shape, Float32s: weight}
 }
 
@@ -190,11 +193,12 @@ func visionProgram(env *ort.Environment, c *config.Config, w *weights.Set, s *lo
 	x := projected(b, c)
 	g, v := b.G, c.VisionConfig
 	patches := graph.D(v.Grid() * v.Grid())
-	n := graph.D(len(s.Direction))
+	seen := s.Seen()
+	n := graph.D(len(seen))
 	if err := g.Err(); err != nil {
 		return nil, err
 	}
-	loss := presence(g, x, s, g.Input("sign", graph.Float32, x.Shape[0], patches, n), g.Input("weight", graph.Float32, x.Shape[0], patches, n))
+	loss := presence(g, x, s, seen, g.Input("sign", graph.Float32, x.Shape[0], patches, n), g.Input("weight", graph.Float32, x.Shape[0], patches, n))
 	return newProgram(env, g, w, loss, map[string]*graph.Value{"encoded": x}, threads)
 }
 
@@ -234,9 +238,12 @@ func visionBatch(c *config.Config, frames []*record.Frame, r *rand.Rand) (Batch,
 	}
 	b := Batch{"pixels": pixels(frames, v.ImageSize, r)}
 	var shares []uint8
+	n := len(kitchen.Classes())
 	for _, f := range frames {
-		shares = append(shares, f.Share...)
+		for p, used := range f.InUse {
+			shares = append(append(shares, f.Share[p*n:(p+1)*n]...), used)
+		}
 	}
-	b.label(shares, 7, 2, len(frames), v.Grid()*v.Grid())
+	b.label(shares, n+1, 7, 2, len(frames), v.Grid()*v.Grid())
 	return b, nil
 }

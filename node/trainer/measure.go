@@ -6,10 +6,10 @@ import (
 	"github.com/stllm/stllm/node/trainer/lookup"
 )
 
-// products are those of a feature with the classes' directions.
-func (t *Trainer) products(feature []float32) []float32 {
-	out := make([]float32, len(t.space.Direction))
-	for k, u := range t.space.Direction {
+// products are those of a feature with directions.
+func products(feature []float32, directions [][]float32) []float32 {
+	out := make([]float32, len(directions))
+	for k, u := range directions {
 		for i, v := range u {
 			out[k] += v * feature[i]
 		}
@@ -56,7 +56,7 @@ func (t *Trainer) measurePoints(ctx context.Context) (map[string]float64, error)
 			}
 			if top < items {
 				all++
-				if largest(t.products(f[i*t.cfg.PcdFeatureDim:])) == top {
+				if largest(products(f[i*t.cfg.PcdFeatureDim:], t.space.Direction)) == top {
 					right++
 				}
 			}
@@ -65,8 +65,8 @@ func (t *Trainer) measurePoints(ctx context.Context) (map[string]float64, error)
 	return map[string]float64{"furniture_voxels": float64(right) / float64(max(1, all))}, nil
 }
 
-// measureVision is how well a patch tells which small things and which furniture are in it: recall and precision at a logit
-// of 0.
+// measureVision is how well a patch tells which small things and which furniture are in it, and whether something is in use:
+// recall and precision at a logit of 0.
 func (t *Trainer) measureVision(ctx context.Context) (map[string]float64, error) {
 	e, err := newEncoders(t.env, t.cfg, t.w, t.opt.Threads)
 	if err != nil {
@@ -75,7 +75,8 @@ func (t *Trainer) measureVision(ctx context.Context) (map[string]float64, error)
 	defer e.close()
 	first, last := itemClasses()
 	n := len(t.space.Direction)
-	var hit, said, there [2]int
+	seen := t.space.Seen()
+	var hit, said, there [3]int // furniture, items, in use
 	for _, seed := range t.recipe.heldOut()[:min(10, t.recipe.HeldOut)] {
 		rec, err := t.store.Get(seed)
 		if err != nil {
@@ -88,13 +89,18 @@ func (t *Trainer) measureVision(ctx context.Context) (map[string]float64, error)
 		d := t.cfg.HiddenSize
 		for i, frame := range rec.Frames {
 			for p := range len(frame.Share) / n {
-				z := t.products(f[i][p*d:])
-				for k := range last {
-					group := 0
-					if k >= first {
+				z := products(f[i][p*d:], seen)
+				for k := range z {
+					share, group := frame.InUse[p], 2
+					if k < n {
+						share, group = frame.Share[p*n+k], 0
+					}
+					switch {
+					case k >= last && k < n:
+						continue // floor, walls, clutter and hands
+					case k >= first && k < last:
 						group = 1
 					}
-					share := frame.Share[p*n+k]
 					if share > 0 && share < 7 {
 						continue
 					}
@@ -116,5 +122,6 @@ func (t *Trainer) measureVision(ctx context.Context) (map[string]float64, error)
 	return map[string]float64{
 		"furniture_recall": ratio(hit[0], there[0]), "furniture_precision": ratio(hit[0], said[0]),
 		"item_recall": ratio(hit[1], there[1]), "item_precision": ratio(hit[1], said[1]),
+		"in_use_recall": ratio(hit[2], there[2]), "in_use_precision": ratio(hit[2], said[2]),
 	}, nil
 }

@@ -50,7 +50,7 @@ type Recipe struct {
 func NanoRecipe(c *config.Config) Recipe {
 	return Recipe{
 		Seed: 1, Kitchens: 2600, FirstSeed: 1, HeldOut: 40, HeldOutSeed: 900_000,
-		Shape: record.Shape{Edge: c.VisionConfig.ImageSize, Grid: c.VisionConfig.Grid(), Voxel: c.VoxelSize, Frames: c.NumFrames,
+		Shape: record.Shape{Format: record.Format, Edge: c.VisionConfig.ImageSize, Grid: c.VisionConfig.Grid(), Voxel: c.VoxelSize, Frames: c.NumFrames,
 			Windows: 3, Questions: 48, PoseTrans: 0.02, PoseTurn: 1, Margin: 0.05},
 		Stages: map[string]StageRecipe{
 			StagePoints: {Steps: 1500, Micro: 2, Schedule: Schedule{3e-3, 0.03, 0.6}, Every: 500},

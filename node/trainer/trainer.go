@@ -218,7 +218,7 @@ func (t *Trainer) points(context.Context) (*stage, error) {
 			m.Stats = spoil(m.Stats, r)
 			b, err := pointBatch(t.cfg, &m)
 			if err == nil {
-				b.label(m.Share, 64, 1, m.Len())
+				b.label(m.Share, len(t.space.Direction), 64, 1, m.Len())
 			}
 			return b, err
 		},

@@ -158,7 +158,7 @@ func TestNotANumber(t *testing.T) {
 // A data folder of another shape is refused, a damaged record is made again.
 func TestData(t *testing.T) {
 	dir := t.TempDir()
-	s := record.Shape{Edge: 32, Grid: 4, Voxel: 0.3, Frames: 4, Windows: 1, Questions: 4}
+	s := record.Shape{Format: record.Format, Edge: 32, Grid: 4, Voxel: 0.3, Frames: 4, Windows: 1, Questions: 4}
 	st, err := record.Open(dir, s)
 	if err != nil {
 		t.Fatal(err)

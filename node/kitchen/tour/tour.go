@@ -207,6 +207,16 @@ func (t *Tour) running(thing int, at float64) bool {
 	return on
 }
 
+// InUse tells whether one can see that a thing is used: a door of it stands open, its tap runs or its ring is lit.
+func (t *Tour) InUse(thing int, at float64) bool {
+	for d := range t.Room.Things[thing].Doors {
+		if t.share(thing, d, at) > 0.3 {
+			return true
+		}
+	}
+	return t.running(thing, at)
+}
+
 // Moving lists the things with a door that moves at some time.
 func (t *Tour) Moving() map[int]bool {
 	m := map[int]bool{}

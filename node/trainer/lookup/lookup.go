@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"github.com/stllm/stllm/node/checkpoint/config"
@@ -31,21 +32,22 @@ type Space struct {
 	Width     int         // of features
 	Half      int         // of it, for classes
 	Direction [][]float32 // by class, Half numbers each, orthonormal
+	InUse     []float32   // the direction of things that are in use, orthonormal to those
 }
 
 // NewSpace draws the directions; the same seed gives the same space.
 func NewSpace(c *config.Config, seed uint64) (*Space, error) {
 	s := &Space{Width: c.PcdFeatureDim, Half: c.PcdFeatureDim / 2}
 	classes := kitchen.Classes()
-	if len(classes) > s.Half {
-		return nil, fmt.Errorf("look-up start: %d classes do not fit %d features", len(classes), s.Half)
+	if len(classes) >= s.Half {
+		return nil, fmt.Errorf("look-up start: %d classes and a state do not fit %d features", len(classes), s.Half)
 	}
 	if c.HiddenSize != s.Width || c.QFormerConfig.HiddenSize < 3*s.Half || c.QFormerConfig.HiddenSize != c.QFormerConfig.NumAttentionHeads*s.Half {
 		return nil, fmt.Errorf("look-up start: hidden_size %d, qformer hidden_size %d and heads %d do not fit pcd_feature_dim %d: expected the same, half as much again or more, and heads of half of it",
 			c.HiddenSize, c.QFormerConfig.HiddenSize, c.QFormerConfig.NumAttentionHeads, s.Width)
 	}
 	r := rand.New(rand.NewPCG(seed, 0x6c6f6f6b))
-	for range classes {
+	for range len(classes) + 1 {
 		v := make([]float64, s.Half)
 		for i := range v {
 			v[i] = r.NormFloat64()
@@ -71,15 +73,19 @@ func NewSpace(c *config.Config, seed uint64) (*Space, error) {
 		}
 		s.Direction = append(s.Direction, u)
 	}
+	s.Direction, s.InUse = s.Direction[:len(classes):len(classes)], s.Direction[len(classes)]
 	return s, nil
 }
 
-// Matrix is the directions as columns [Half, classes]: features times it are products.
-func (s *Space) Matrix() []float32 {
-	out := make([]float32, s.Half*len(s.Direction))
-	for k, u := range s.Direction {
+// Seen are the directions of what a picture shows: the classes, then what is in use.
+func (s *Space) Seen() [][]float32 { return append(slices.Clone(s.Direction), s.InUse) }
+
+// Matrix is directions as columns [Half, directions]: features times it are products.
+func (s *Space) Matrix(directions [][]float32) []float32 {
+	out := make([]float32, s.Half*len(directions))
+	for k, u := range directions {
 		for i, v := range u {
-			out[i*len(s.Direction)+k] = v
+			out[i*len(directions)+k] = v
 		}
 	}
 	return out

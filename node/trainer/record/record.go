@@ -15,8 +15,12 @@ import (
 	"github.com/stllm/stllm/node/rays"
 )
 
+// Format counts the changes of what a record holds beside its shape: 2 knows what is in use.
+const Format = 2
+
 // Shape says what a record holds; records of different shapes do not mix.
 type Shape struct {
+	Format    int     // [Format]
 	Edge      int     // pictures are Edge × Edge pixels, as the vision tower takes them
 	Grid      int     // dense labels of pictures: Grid × Grid patches
 	Voxel     float64 // metres
@@ -30,6 +34,9 @@ type Shape struct {
 
 // Validate names the field that does not fit.
 func (s Shape) Validate() error {
+	if s.Format != Format {
+		return fmt.Errorf("record shape: format is %d, expected %d", s.Format, Format)
+	}
 	for _, f := range []struct {
 		name      string
 		value, lo float64
@@ -51,6 +58,7 @@ type Frame struct {
 	Pose  geometry.Transform // optical frame to map, with jitter
 	RGB   []uint8            // Edge × Edge × 3
 	Share []uint8            // Grid² × classes: pixels of the class in the patch, 255 for all
+	InUse []uint8            // Grid²: pixels of things in use, see [kitchen.SampleFrame]
 }
 
 // Map is the voxelised cloud with the share of each class in each voxel.
@@ -121,7 +129,7 @@ func Make(seed uint64, s Shape) (*Record, error) {
 				share = append(share, part(int(n), area))
 			}
 		}
-		r.Frames = append(r.Frames, Frame{Stamp: f.Stamp, Pose: f.Pose, RGB: f.RGB, Share: share})
+		r.Frames = append(r.Frames, Frame{Stamp: f.Stamp, Pose: f.Pose, RGB: f.RGB, Share: share, InUse: used(f.InUse, s)})
 	}
 	if r.Map, err = voxels(sample, s.Voxel, classes); err != nil {
 		return nil, fmt.Errorf("record of seed %d: %w", seed, err)
@@ -137,6 +145,21 @@ func Make(seed uint64, s Shape) (*Record, error) {
 		r.Windows = append(r.Windows, out)
 	}
 	return r, nil
+}
+
+// used is the share of pixels that are in use in each patch.
+func used(pixels []bool, s Shape) []uint8 {
+	counts, size := make([]int, s.Grid*s.Grid), s.Edge/s.Grid
+	for i, in := range pixels {
+		if in {
+			counts[i/s.Edge/size*s.Grid+i%s.Edge/size]++
+		}
+	}
+	out := make([]uint8, len(counts))
+	for i, n := range counts {
+		out[i] = part(n, size*size)
+	}
+	return out
 }
 
 // part is n of all as a byte; something is never nothing.
