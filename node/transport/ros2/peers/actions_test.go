@@ -22,13 +22,15 @@ type actor struct {
 func newActor(t *testing.T, p *peers.Peer, action string) *actor {
 	t.Helper()
 	under := action + "/_action/"
-	return &actor{
+	a := &actor{
 		t: t, feedback: p.Reader(peers.Message(t, under+"feedback", &msgs.PlanActionFeedbackMessage{}, dds.QoS{Reliable: true, Depth: 10})),
 		status: p.Reader(peers.Message(t, under+"status", &msgs.GoalStatusArray{}, dds.QoS{Reliable: true, TransientLocal: true, Depth: 10})),
 		send:   p.Client(under+"send_goal", "stllm_msgs/PlanAction_SendGoal", "action"),
 		get:    p.Client(under+"get_result", "stllm_msgs/PlanAction_GetResult", "action"),
 		cancel: p.Client(under+"cancel_goal", "action_msgs/CancelGoal", "srv"),
 	}
+	a.feedback.Matched(1)
+	return a
 }
 
 func goalID(n byte) msgs.UUID { return msgs.UUID{Uuid: [16]uint8{n, 2, 3, 15: 9}} }

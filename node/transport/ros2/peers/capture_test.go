@@ -86,13 +86,8 @@ func TestCapture(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := p.Reader(peers.Message(t, "/image", image, dds.QoS{Reliable: true, Depth: 5}))
-		r.Matched(1) // from either side: a volatile reader that does not know us yet would miss the image
 		eventually(t, "matched", func() bool { return pub.Stats().Peers == 1 })
-		if err := pub.Publish(image); err != nil {
-			t.Fatal(err)
-		}
-		var got msgs.Image
-		r.Into(&got)
+		heard(t, pub, image, func() { r.Into(&msgs.Image{}) })
 		w := p.Writer(peers.Message(t, "/chat", &msgs.String{}, dds.QoS{Reliable: true, Depth: 5}))
 		w.Matched(1)
 		w.Send(&msgs.String{Data: "x"})

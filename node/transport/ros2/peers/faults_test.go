@@ -120,6 +120,8 @@ func TestStoppedPeer(t *testing.T) {
 	stopped, other := peers.FastDDS(t, peers.Domain()), peers.FastDDS(t, peers.Domain())
 	qos := dds.QoS{Reliable: true, Depth: 1000}
 	a, b := stopped.Reader(peers.Message(t, "/answer", &msgs.String{}, qos)), other.Reader(peers.Message(t, "/answer", &msgs.String{}, qos))
+	a.Matched(1)
+	b.Matched(1)
 	eventually(t, "both have matched", func() bool { return pub.Stats().Peers == 2 })
 	stopped.Stop()
 	const messages = 60 // more than the depth: what the stopped one has not taken is given up

@@ -92,10 +92,7 @@ func TestRustTopics(t *testing.T) {
 	n := node(t, ros2.Config{Name: "eyes"})
 	pub := advertise(t, n, "/chat", &msgs.String{}, transport.DefaultQoS())
 	eventually(t, "the peer's reader has matched", func() bool { return pub.Stats().Peers == 1 })
-	if err := pub.Publish(&msgs.String{Data: "grüezi"}); err != nil {
-		t.Fatal(err)
-	}
-	line(t, lines, "received", "grüezi")
+	heard(t, pub, &msgs.String{Data: "grüezi"}, func() { line(t, lines, "received", "grüezi") })
 
 	sub, _ := subscribe(t, n, "/talk", &msgs.String{}, transport.DefaultQoS())
 	rust(t, "--node", "talker", "pub", "/talk", "hello")
