@@ -7,14 +7,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/stllm/stllm/node/checkpoint"
 	"github.com/stllm/stllm/node/checkpoint/config"
-	"github.com/stllm/stllm/node/checkpoint/layout"
 	"github.com/stllm/stllm/node/ort"
 	"github.com/stllm/stllm/node/params"
 	"github.com/stllm/stllm/node/stllm"
@@ -180,9 +178,10 @@ func (a *app) modelCommand() *cobra.Command {
 	initCmd.Flags().StringVar(&name, "config", "nano", "nano (5 M parameters), published (8 G, about 16 GB) or published-tenth (a tenth of its depth)")
 	initCmd.Flags().Uint64Var(&seed, "seed", 1, "the same seed gives the same bytes")
 	var points string
+	var all bool
 	info := &cobra.Command{
 		Use:   "info DIR",
-		Short: "Show the profile, every part with its parameters, dtype and file, and what is missing or unexpected",
+		Short: "Show the profile, every part with its shape, parameters, dtype and file, and what is missing or unexpected",
 		Args:  exactly(1, "one model folder, or nano"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m := modelFlags{dir: args[0]}
@@ -190,10 +189,11 @@ func (a *app) modelCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.modelInfo(dir, points)
+			return a.modelInfo(dir, points, all)
 		},
 	}
 	info.Flags().StringVar(&points, "point-weights", "", "point encoder file where it lies outside the folder")
+	info.Flags().BoolVar(&all, "tensors", false, "list every tensor with its shape, dtype and file")
 	var as string
 	export := &cobra.Command{
 		Use:   "export DIR OUT",
@@ -216,62 +216,4 @@ func openModel(dir, points string) (*config.Config, *checkpoint.Folder, error) {
 	}
 	f, err := checkpoint.OpenFolder(dir, points)
 	return c, f, err
-}
-
-func (a *app) modelInfo(dir, points string) error {
-	c, f, err := openModel(dir, points)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	parts, err := layout.Parts(c)
-	if err != nil {
-		return err
-	}
-	report, err := layout.Check(f, c)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(a.out, "folder   %s\nprofile  %s\nmodel    %d frames, %d×%d pixels, voxels of %g m, %d positions, vocabulary %d\n\n",
-		f.Dir, c.Profile, c.NumFrames, c.VisionConfig.ImageSize, c.VisionConfig.ImageSize, c.VoxelSize, c.MaxPositionEmbeddings, c.VocabSize)
-	w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "part\ttensors\tparameters\tdtype\tfile\tlargest tensor")
-	for _, p := range parts {
-		var params, most int64
-		dtypes, files, largest := map[string]bool{}, map[string]bool{}, ""
-		found := 0
-		for _, spec := range p.Tensors {
-			t, ok := f.Tensor(spec.Name, trimPoint(spec.Name))
-			if !ok {
-				if t, ok = layout.Codes(f, spec.Name); !ok {
-					continue
-				}
-				// The codes of several matrices may be together.
-				t = &checkpoint.Tensor{Name: spec.Name, DType: "4-bit codes", Shape: spec.Shape, File: t.File}
-			}
-			found++
-			params += t.Elements()
-			dtypes[string(t.DType)], files[filepath.Base(t.File)] = true, true
-			if t.Elements() > most {
-				most, largest = t.Elements(), fmt.Sprintf("%s %v", t.Name, t.Shape)
-			}
-		}
-		name := p.Name
-		if p.Unused {
-			name += " (stored, not used)"
-		}
-		fmt.Fprintf(w, "%s\t%d of %d\t%s\t%s\t%s\t%s\n", name, found, len(p.Tensors), millions(params), keys(dtypes), keys(files), largest)
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	for _, list := range []struct {
-		what  string
-		names []string
-	}{{"missing", report.Missing}, {"unexpected", report.Unexpected}, {"of another shape", report.Wrong}} {
-		if len(list.names) > 0 {
-			fmt.Fprintf(a.out, "\n%s: %s\n", list.what, checkpoint.ListNames(list.names))
-		}
-	}
-	return report.Err()
 }
