@@ -13,17 +13,21 @@ import (
 	"github.com/stllm/stllm/node/graph"
 )
 
-// Tensors from a session's own allocator go through runs as outputs and inputs without ever being looked at: here in the
-// processor's memory, which ONNX Runtime offers by the same functions as a device's.
+// Tensors from a session's own allocator go through runs as outputs and inputs without ever being looked at: in the
+// processor's memory, which ONNX Runtime offers by the same functions as a device's, or with STLLM_TEST_DEVICE=cuda there.
 func TestDeviceTensors(t *testing.T) {
+	o, memory := Options{Device: os.Getenv("STLLM_TEST_DEVICE")}, "Cpu"
+	if o.Device != "" {
+		memory = "Cuda"
+	}
 	for _, dtype := range []graph.DType{graph.Float32, graph.Float16, graph.BFloat16} {
 		g := graph.New("pass")
 		x := g.Input("x", graph.Float32, graph.D(2), graph.N("n"))
 		past := g.Input("past", dtype, graph.D(2), graph.N("n"))
 		g.Output("present", g.Cast(x, dtype))
 		g.Output("seen", g.Cast(past, graph.Float32))
-		s := session(t, g, Options{})
-		d, err := newDevice(s.s, env(t).Path(), "Cpu", 0)
+		s := session(t, g, o)
+		d, err := newDevice(s.s, env(t).Path(), memory, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -54,7 +54,8 @@ func (e *MissingError) Error() string {
 	return fmt.Sprintf("ONNX Runtime is not at %s; run `stllm setup` (or make setup), or set STLLM_ONNXRUNTIME to a libonnxruntime.so", e.Path)
 }
 
-// Find returns the library to load: STLLM_ONNXRUNTIME, or what set-up has fetched.
+// Find returns the library to load: STLLM_ONNXRUNTIME, or what set-up has fetched. Where that is both, it is the GPU build,
+// which computes on the CPU as well.
 func Find() (string, error) {
 	if path := os.Getenv("STLLM_ONNXRUNTIME"); path != "" {
 		if _, err := os.Stat(path); err != nil {
@@ -62,8 +63,14 @@ func Find() (string, error) {
 		}
 		return path, nil
 	}
-	path, err := LibraryPath()
+	path, err := GPULibraryPath()
 	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	if path, err = LibraryPath(); err != nil {
 		return "", err
 	}
 	if _, err := os.Stat(path); err != nil {

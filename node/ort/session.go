@@ -87,16 +87,20 @@ func NewSession(env *Environment, m *graph.Model, o Options) (*Session, error) {
 	return s, nil
 }
 
-// appendCUDA adds the CUDA provider. It has been read and not run: no machine of ours had a GPU when it was written.
+// appendCUDA adds the CUDA provider. float32 stays float32 there: products of 19 bits would not meet the reference. It has
+// been read and not run: no machine of ours had a GPU when it was written (make gpu-check runs it).
 func appendCUDA(so *ort.SessionOptions, index string) error {
 	restore := keepSignals()
 	defer restore()
+	if err := needCUDA(); err != nil {
+		return err
+	}
 	c, err := ort.NewCUDAProviderOptions()
 	if err != nil {
-		return fmt.Errorf("CUDA: %w (is the library the GPU build? point STLLM_ONNXRUNTIME to one)", err)
+		return fmt.Errorf("CUDA: %w (is the library the GPU build? run `stllm setup --gpu`, or point STLLM_ONNXRUNTIME to one)", err)
 	}
 	defer c.Destroy()
-	if err := c.Update(map[string]string{"device_id": index, "arena_extend_strategy": "kSameAsRequested"}); err != nil {
+	if err := c.Update(map[string]string{"device_id": index, "arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}); err != nil {
 		return fmt.Errorf("CUDA device %s: %w", index, err)
 	}
 	if err := so.AppendExecutionProviderCUDA(c); err != nil {

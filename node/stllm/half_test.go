@@ -2,10 +2,10 @@ package stllm
 
 import (
 	"math"
-	"os"
 	"path/filepath"
 	"testing"
 
+	"github.com/stllm/stllm/node/ort/orttest"
 	"github.com/stllm/stllm/node/stllm/generate"
 	"github.com/stllm/stllm/node/testdata"
 )
@@ -34,7 +34,7 @@ func TestGoldenHalfPrecision(t *testing.T) {
 		o     Options
 		share float64 // of the reference's distance that is allowed
 	}{{Options{DType: "fp16"}, 0.25}}
-	if device := os.Getenv("STLLM_TEST_DEVICE"); device != "" {
+	if device := orttest.Device(); device != "" {
 		runs = runs[:0]
 		for _, dtype := range []string{"bf16", "fp16"} {
 			share := 0.25

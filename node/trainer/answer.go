@@ -73,7 +73,7 @@ func (t *Trainer) answerProgram(env *ort.Environment, decoder, train bool, freez
 		delete(show, "places")
 		delete(show, "steps")
 	}
-	return newProgram(env, g, t.w, total, show, t.opt.Threads)
+	return newProgram(env, g, t.w, total, show, t.runs())
 }
 
 // aligned is what the aligner gives and what its heads say.

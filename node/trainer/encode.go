@@ -20,7 +20,7 @@ type encoders struct {
 	point, image *ort.Session
 }
 
-func newEncoders(env *ort.Environment, c *config.Config, w *weights.Set, threads int) (*encoders, error) {
+func newEncoders(env *ort.Environment, c *config.Config, w *weights.Set, o ort.Options) (*encoders, error) {
 	e := &encoders{cfg: c}
 	g := graph.New("points")
 	m := layout.Mink(c)
@@ -29,24 +29,24 @@ func newEncoders(env *ort.Environment, c *config.Config, w *weights.Set, threads
 		return nil, err
 	}
 	g.Output("out", out)
-	if e.point, err = open(env, g, threads); err != nil {
+	if e.point, err = open(env, g, o); err != nil {
 		return nil, err
 	}
 	b := builder("vision", w)
 	b.Decompose = false
 	b.G.Output("out", projected(b, c))
-	if e.image, err = open(env, b.G, threads); err != nil {
+	if e.image, err = open(env, b.G, o); err != nil {
 		return nil, errors.Join(err, e.point.Close())
 	}
 	return e, nil
 }
 
-func open(env *ort.Environment, g *graph.Graph, threads int) (*ort.Session, error) {
+func open(env *ort.Environment, g *graph.Graph, o ort.Options) (*ort.Session, error) {
 	m, err := g.Model()
 	if err != nil {
 		return nil, err
 	}
-	return ort.NewSession(env, m, ort.Options{Threads: threads})
+	return ort.NewSession(env, m, o)
 }
 
 func (e *encoders) close() error { return errors.Join(e.point.Close(), e.image.Close()) }

@@ -91,7 +91,7 @@ func (t trainable) BatchNorm(x *graph.Value, name string, channels int) *graph.V
 }
 
 // pointProgram trains the sparse U-Net on the classes of voxels.
-func pointProgram(env *ort.Environment, c *config.Config, w *weights.Set, s *lookup.Space, threads int) (*program, error) {
+func pointProgram(env *ort.Environment, c *config.Config, w *weights.Set, s *lookup.Space, o ort.Options) (*program, error) {
 	g := graph.New("train points")
 	m := layout.Mink(c)
 	ops := trainable{network.ONNX{Graph: g}, map[string][2]*graph.Value{}}
@@ -105,7 +105,7 @@ func pointProgram(env *ort.Environment, c *config.Config, w *weights.Set, s *loo
 	for name, st := range ops.stats {
 		show[name+".running_mean"], show[name+".running_var"] = st[0], st[1]
 	}
-	return newProgram(env, g, w, loss, show, threads)
+	return newProgram(env, g, w, loss, show, o)
 }
 
 // momentum is the share of a batch in the running statistics of BatchNorm.
@@ -188,7 +188,7 @@ func builder(name string, w *weights.Set, train ...string) *module.Builder {
 func visionPrefixes() []string { return []string{layout.Vision, "model.mm_projector."} }
 
 // visionProgram trains the vision tower and the projector on the classes of patches.
-func visionProgram(env *ort.Environment, c *config.Config, w *weights.Set, s *lookup.Space, threads int) (*program, error) {
+func visionProgram(env *ort.Environment, c *config.Config, w *weights.Set, s *lookup.Space, o ort.Options) (*program, error) {
 	b := builder("train vision", w, visionPrefixes()...)
 	x := projected(b, c)
 	g, v := b.G, c.VisionConfig
@@ -199,7 +199,7 @@ func visionProgram(env *ort.Environment, c *config.Config, w *weights.Set, s *lo
 		return nil, err
 	}
 	loss := presence(g, x, s, seen, g.Input("sign", graph.Float32, x.Shape[0], patches, n), g.Input("weight", graph.Float32, x.Shape[0], patches, n))
-	return newProgram(env, g, w, loss, map[string]*graph.Value{"encoded": x}, threads)
+	return newProgram(env, g, w, loss, map[string]*graph.Value{"encoded": x}, o)
 }
 
 func projected(b *module.Builder, c *config.Config) *graph.Value {

@@ -111,7 +111,7 @@ func (t *Trainer) encodeAll(ctx context.Context, seeds []uint64) ([]*scene, erro
 		s, err := readScene(path)
 		if errors.Is(err, os.ErrNotExist) {
 			if e == nil {
-				if e, err = newEncoders(t.env, t.cfg, t.w, t.opt.Threads); err != nil {
+				if e, err = newEncoders(t.env, t.cfg, t.w, t.runs()); err != nil {
 					return nil, err
 				}
 				defer e.close()

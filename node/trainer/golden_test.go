@@ -8,6 +8,7 @@ import (
 
 	"github.com/stllm/stllm/node/checkpoint/config"
 	"github.com/stllm/stllm/node/graph"
+	"github.com/stllm/stllm/node/ort"
 	"github.com/stllm/stllm/node/ort/orttest"
 	"github.com/stllm/stllm/node/rays"
 	"github.com/stllm/stllm/node/stllm/module"
@@ -166,7 +167,7 @@ func goldenStep(t *testing.T, c *config.Config, w *weights.Set, x map[string]tes
 	}
 	logits := g.Linear(g.Squeeze(h, 0), b.Weight(head, c.VocabSize, c.HiddenSize), nil)
 	loss := g.Sum(g.Sum(g.Mul(g.LogSoftmax(logits), input("hot", hot, n, c.VocabSize)), 1, false), 0, false)
-	p, err := newProgram(env, g, w, g.Scale(loss, -1/count), nil, 0)
+	p, err := newProgram(env, g, w, g.Scale(loss, -1/count), nil, ort.Options{Device: orttest.Device()})
 	if err != nil {
 		t.Fatal(err)
 	}

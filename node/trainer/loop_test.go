@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stllm/stllm/node/graph"
+	"github.com/stllm/stllm/node/ort"
 	"github.com/stllm/stllm/node/ort/orttest"
 	"github.com/stllm/stllm/node/trainer/weights"
 )
@@ -21,7 +22,7 @@ func TestStopKeepsSteps(t *testing.T) {
 		w.Put(&weights.Tensor{Name: "w", Shape: []int{4}, Data: []float32{1, 2, 3, 4}})
 		g := graph.New("stop")
 		d := g.Sub(g.Input("w", graph.Float32, graph.D(4)), g.Input("x", graph.Float32, graph.D(4)))
-		p, err := newProgram(env, g, w, g.Sum(g.Mul(d, d), 0, false), nil, 1)
+		p, err := newProgram(env, g, w, g.Sum(g.Mul(d, d), 0, false), nil, ort.Options{Threads: 1})
 		if err != nil {
 			t.Fatal(err)
 		}

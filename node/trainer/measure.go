@@ -29,7 +29,7 @@ func largest(v []float32) int {
 
 // measurePoints is the share of furniture voxels whose class is named, by the encoder as the node runs it.
 func (t *Trainer) measurePoints(ctx context.Context) (map[string]float64, error) {
-	e, err := newEncoders(t.env, t.cfg, t.w, t.opt.Threads)
+	e, err := newEncoders(t.env, t.cfg, t.w, t.runs())
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func (t *Trainer) measurePoints(ctx context.Context) (map[string]float64, error)
 // measureVision is how well a patch tells which small things and which furniture are in it, and whether something is in use:
 // recall and precision at a logit of 0.
 func (t *Trainer) measureVision(ctx context.Context) (map[string]float64, error) {
-	e, err := newEncoders(t.env, t.cfg, t.w, t.opt.Threads)
+	e, err := newEncoders(t.env, t.cfg, t.w, t.runs())
 	if err != nil {
 		return nil, err
 	}

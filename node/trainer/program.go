@@ -50,7 +50,7 @@ type program struct {
 func (p *program) takes(name string) bool { return p.inputs[name] }
 
 // newProgram finishes a graph. Inputs that the weights know by name are parameters; show are values to be returned.
-func newProgram(env *ort.Environment, g *graph.Graph, w *weights.Set, loss *graph.Value, show map[string]*graph.Value, threads int) (*program, error) {
+func newProgram(env *ort.Environment, g *graph.Graph, w *weights.Set, loss *graph.Value, show map[string]*graph.Value, o ort.Options) (*program, error) {
 	if err := g.Err(); err != nil {
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func newProgram(env *ort.Environment, g *graph.Graph, w *weights.Set, loss *grap
 	if err != nil {
 		return nil, err
 	}
-	if p.session, err = ort.NewSession(env, m, ort.Options{Threads: threads}); err != nil {
+	if p.session, err = ort.NewSession(env, m, o); err != nil {
 		return nil, err
 	}
 	return p, nil

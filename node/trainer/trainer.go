@@ -30,6 +30,7 @@ type Options struct {
 	Out     string // result: OUT/model, train.jsonl, curve.png and the state to go on from
 	Until   string // last stage to train; empty: all
 	Threads int    // 0: all cores
+	Device  string // "cpu" (default), "cuda", "cuda:1"
 	Workers int    // that make batches; default 1
 	// SaveEvery is the time between checkpoints, default three minutes.
 	SaveEvery time.Duration
@@ -141,6 +142,11 @@ func (t *Trainer) language() error {
 	return err
 }
 
+// runs is how the networks are run.
+func (t *Trainer) runs() ort.Options {
+	return ort.Options{Threads: t.opt.Threads, Device: t.opt.Device}
+}
+
 func (t *Trainer) modelDir() string { return filepath.Join(t.opt.Out, "model") }
 
 // copyModel copies a model folder.
@@ -203,7 +209,7 @@ func (t *Trainer) draw(r *rand.Rand) uint64 {
 }
 
 func (t *Trainer) points(context.Context) (*stage, error) {
-	p, err := pointProgram(t.env, t.cfg, t.w, t.space, t.opt.Threads)
+	p, err := pointProgram(t.env, t.cfg, t.w, t.space, t.runs())
 	if err != nil {
 		return nil, err
 	}
@@ -228,7 +234,7 @@ func (t *Trainer) points(context.Context) (*stage, error) {
 }
 
 func (t *Trainer) vision(context.Context) (*stage, error) {
-	p, err := visionProgram(t.env, t.cfg, t.w, t.space, t.opt.Threads)
+	p, err := visionProgram(t.env, t.cfg, t.w, t.space, t.runs())
 	if err != nil {
 		return nil, err
 	}

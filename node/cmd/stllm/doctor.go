@@ -55,7 +55,7 @@ func (a *app) doctor(ctx context.Context) error {
 		line(true, "ONNX Runtime", "%s from %s", env.RuntimeVersion(), env.Path())
 	}
 	if gpus, err := os.ReadDir("/proc/driver/nvidia/gpus"); err == nil && len(gpus) > 0 {
-		note("GPU", "%d NVIDIA device(s); --device cuda needs the GPU build of ONNX Runtime (STLLM_ONNXRUNTIME)", len(gpus))
+		note("GPU", "%d NVIDIA device(s); --device cuda needs the GPU build of ONNX Runtime (stllm setup --gpu)", len(gpus))
 	} else {
 		note("GPU", "no NVIDIA driver is loaded; the CPU is used")
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 func (a *app) setupCommand() *cobra.Command {
-	var metrics, llm bool
+	var metrics, llm, gpu bool
 	cmd := &cobra.Command{
 		Use:   "setup",
 		Short: "Fetch the ONNX Runtime library into the cache (once; found again offline)",
@@ -24,6 +24,9 @@ func (a *app) setupCommand() *cobra.Command {
 			if metrics {
 				err = fetch.Metrics(cmd.Context(), a.out)
 			}
+			if gpu {
+				err = errors.Join(err, fetch.GPU(cmd.Context(), a.out))
+			}
 			if llm {
 				err = errors.Join(err, fetch.LanguageModel(cmd.Context(), a.out))
 			}
@@ -31,6 +34,7 @@ func (a *app) setupCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&metrics, "metrics", false, "fetch what METEOR and sentence similarity need as well (about 190 MB)")
+	cmd.Flags().BoolVar(&gpu, "gpu", false, "fetch the CUDA build of ONNX Runtime, and CUDA's libraries where the machine lacks them (250 MB to 1.5 GB)")
 	cmd.Flags().BoolVar(&llm, "llm", false, "fetch SmolLM2-135M-Instruct for stllm chat, and llama.cpp to compare with (about 104 MB)")
 	return cmd
 }

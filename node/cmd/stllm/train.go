@@ -20,13 +20,13 @@ import (
 
 // trainFlags are the flags of `stllm train`.
 type trainFlags struct {
-	config, init, data, out, until string
-	freeze                         []string
-	kitchens, heldOut              int
-	workers, threads               int
-	seed                           uint64
-	saveEvery                      time.Duration
-	steps                          map[string]int
+	config, init, data, out, until, device string
+	freeze                                 []string
+	kitchens, heldOut                      int
+	workers, threads                       int
+	seed                                   uint64
+	saveEvery                              time.Duration
+	steps                                  map[string]int
 }
 
 func (a *app) trainCommand() *cobra.Command {
@@ -55,6 +55,7 @@ weights stay as they are (the paper freezes vision, points and the language mode
 	fl.Uint64Var(&f.seed, "seed", 0, "seed of batches and start (default: the recipe's)")
 	fl.IntVar(&f.workers, "workers", 1, "goroutines that make kitchens and batches")
 	fl.IntVar(&f.threads, "threads", 0, "CPU threads of ONNX Runtime; 0: all cores")
+	fl.StringVar(&f.device, "device", "cpu", "cpu, cuda or cuda:N")
 	fl.DurationVar(&f.saveEvery, "save-every", 3*time.Minute, "time between checkpoints")
 	fl.StringToIntVar(&f.steps, "steps", nil, "steps of a stage instead of the recipe's, for example align=100,joint=0")
 	for _, name := range []string{"data", "out"} {
@@ -94,7 +95,7 @@ func (a *app) train(cmd *cobra.Command, f trainFlags) error {
 	kitchens := a.progress("kitchens")
 	defer kitchens.done()
 	t, err := trainer.New(env, trainer.Options{
-		Init: start, Lookup: f.init == "", Data: f.data, Out: f.out, Until: f.until, Threads: f.threads, Workers: f.workers, SaveEvery: f.saveEvery,
+		Init: start, Lookup: f.init == "", Data: f.data, Out: f.out, Until: f.until, Threads: f.threads, Device: f.device, Workers: f.workers, SaveEvery: f.saveEvery,
 		Recipe: f.recipe, Fill: kitchens.set,
 		Progress: func(p trainer.Point) { fmt.Fprintln(a.out, trainLine(p)) },
 	})

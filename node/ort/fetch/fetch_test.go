@@ -71,3 +71,25 @@ func TestNoClient(t *testing.T) {
 		t.Error("a library that is not there was accepted")
 	}
 }
+
+// The wheel's library gets the name by which others ask for it; what does not have its checksum is refused.
+func TestWheelMembers(t *testing.T) {
+	s, sums := gpuWheel()
+	if s.Version == "" || len(sums) != 3 {
+		t.Fatalf("%+v, %d members", s, len(sums))
+	}
+	for member, sum := range sums {
+		if len(sum) != 64 {
+			t.Errorf("%s has the checksum %q", member, sum)
+		}
+		if strings.Contains(member, "libonnxruntime.so") && suffix(member) != ".1" || strings.Contains(member, "providers") && suffix(member) != "" {
+			t.Errorf("%s ends as %q", member, suffix(member))
+		}
+	}
+	t.Setenv("PATH", t.TempDir())
+	t.Setenv("STLLM_CACHE", t.TempDir())
+	var out bytes.Buffer
+	if err := GPU(t.Context(), &out); err == nil || !strings.Contains(err.Error(), "pip is not installed") && !strings.Contains(err.Error(), "no published GPU build") {
+		t.Errorf("%v", err)
+	}
+}

@@ -3,6 +3,7 @@ package orttest
 
 import (
 	"errors"
+	"os"
 	"testing"
 
 	"github.com/stllm/stllm/node/ort"
@@ -21,3 +22,6 @@ func Environment(t testing.TB) *ort.Environment {
 	}
 	return env
 }
+
+// Device is where tests run that can run on any device: STLLM_TEST_DEVICE, or the CPU.
+func Device() string { return os.Getenv("STLLM_TEST_DEVICE") }

@@ -43,7 +43,7 @@ type rig struct {
 
 func newRig(t *testing.T, find Finder, decompose bool) *rig {
 	orttest.Environment(t)
-	r := &rig{t: t, values: map[string]*graph.Value{}}
+	r := &rig{t: t, values: map[string]*graph.Value{}, options: ort.Options{Device: orttest.Device()}}
 	scratch, err := NewScratch(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
