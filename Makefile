@@ -57,6 +57,14 @@ test-peers: setup packages peers ## the tests against foreign ROS 2 stacks alone
 bench: setup ## benchmarks, with ratios against named peers where they are installed
 	$(GO) test -tags '$(TAGS)' -run '^$$' -bench . -benchtime 1s ./...
 
+.PHONY: gpu-pack
+gpu-pack: ## what gpu-check needs on a machine without a network, in pieces of at most 40 MiB (.gpu/pieces)
+	@.ci/gpu pack
+
+.PHONY: gpu-check
+gpu-check: ## every check that wants an NVIDIA GPU, without a network; says what passed and what is missing
+	@.ci/gpu check
+
 .PHONY: lint
 lint: ## gofmt, vet, staticcheck
 	@test -z "$$(gofmt -l bags calibration launch msgs node)" || { gofmt -l bags calibration launch msgs node; exit 1; }
