@@ -9,7 +9,6 @@ import (
 	"github.com/stllm/stllm/node/checkpoint/config"
 	"github.com/stllm/stllm/node/ort"
 	"github.com/stllm/stllm/node/rays"
-	"github.com/stllm/stllm/node/stllm/constrain"
 	"github.com/stllm/stllm/node/stllm/generate"
 	"github.com/stllm/stllm/node/stllm/prompt"
 )
@@ -68,6 +67,9 @@ func (n *Network) Answer(ctx context.Context, req Request, emit func(Progress)) 
 	} else if opt.MaxNewTokens > room {
 		opt.MaxNewTokens = room
 	}
+	if opt.Constraint, err = ending(opt.Constraint, req, opt.MaxNewTokens); err != nil {
+		return ans, err
+	}
 	d, err := n.newDecode(max(1, opt.NumBeams), ans.PromptTokens+opt.MaxNewTokens)
 	if err != nil {
 		return ended(err)
@@ -116,21 +118,6 @@ func (s *stopwatch) lap(stage Stage) {
 	s.last = now
 }
 
-// The words of a plan that node/label can read.
-const (
-	planVerbs = `(?:turn on|turn off|pick up|put down|sit on|turn|walk|go|move|take|put|open|close|fill|pour|wash|cut|wipe|bring|carry|look|wait|press|stir|dry|use|reach)`
-	planFirst = `(?:Turn on|Turn off|Pick up|Put down|Sit on|Turn|Walk|Go|Move|Take|Put|Open|Close|Fill|Pour|Wash|Cut|Wipe|Bring|Carry|Look|Wait|Press|Stir|Dry|Use|Reach)`
-	planWords = `(?: [a-z]{1,14}){1,8}`
-)
-
-// PlanGrammar is the form of a constrained plan: numbered steps that begin with a verb which node/label can read; or the same
-// as sentences, perhaps with what was done before; or that the thing is not there.
-const PlanGrammar = `(?:[1-9]\. ` + planFirst + planWords + `\.\n?){1,6}` +
-	`|(?:(?:You|So far you) have` + planWords + `\. )?(?:` + planFirst + `|(?:Next, |First )` + planVerbs + `)` + planWords +
-	`(?:(?:, then |, | and |: |\. For this, )` + planVerbs + planWords + `){0,7}\.` +
-	`|(?:You|So far you) have` + planWords + `\. Nothing is left to do\.` +
-	`|(?:I have not seen the|There is no)` + planWords + `\.`
-
 func (n *Network) decoding(req Request) (generate.Options, error) {
 	d := req.Decoding
 	opt := generate.Options{
@@ -145,29 +132,12 @@ func (n *Network) decoding(req Request) (generate.Options, error) {
 	if opt.MaxNewTokens == 0 {
 		opt.MaxNewTokens = generate.Defaults().MaxNewTokens
 	}
-	var lang *constrain.Language
-	var err error
-	switch {
-	case len(req.Choices) > 0:
-		lang, err = constrain.Choices(req.Choices)
-	case req.Plan:
-		lang, err = constrain.Compile(PlanGrammar)
-	}
+	form, err := n.form(req)
 	if err != nil {
-		return opt, &QuestionError{Reason: err.Error()}
+		return opt, err
 	}
-	if lang != nil {
-		tokens := make([][]byte, n.tok.Size())
-		for id := range tokens {
-			if !n.tok.IsSpecial(int32(id)) {
-				tokens[id] = n.tok.Bytes(int32(id))
-			}
-		}
-		vocabulary, err := constrain.NewVocabulary(tokens, n.eos)
-		if err != nil {
-			return opt, err
-		}
-		opt.Constraint = constrain.New(vocabulary, lang)
+	if form != nil {
+		opt.Constraint = form
 	}
 	return opt, opt.Validate()
 }

@@ -26,7 +26,7 @@ import (
 func golden(t *testing.T) *Network { return goldenAs(t, Options{}) }
 
 // goldenAs is golden on any device and in any number format.
-func goldenAs(t *testing.T, o Options) *Network {
+func goldenAs(t testing.TB, o Options) *Network {
 	t.Helper()
 	dtype, precisionErr := o.precision()
 	if precisionErr != nil {

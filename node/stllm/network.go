@@ -70,6 +70,7 @@ type Network struct {
 	copyErr error
 	copier  *ort.Session
 	loaded  loading
+	forms   forms
 }
 
 var _ Model = (*Network)(nil)

@@ -16,9 +16,10 @@ import (
 
 // Vocabulary is the byte trie over a tokenizer's tokens; it is built once and shared by all constraints.
 type Vocabulary struct {
-	nodes []trieNode
-	bytes [][]byte // by token id; nil for tokens that are no text
-	eos   []int32
+	nodes  []trieNode
+	bytes  [][]byte  // by token id; nil for tokens that are no text
+	single [256]bool // bytes that are tokens of their own
+	eos    []int32
 }
 
 type trieNode struct {
@@ -40,6 +41,9 @@ func NewVocabulary(tokens [][]byte, eos []int32) (*Vocabulary, error) {
 	for id, text := range tokens {
 		if len(text) == 0 {
 			continue
+		}
+		if len(text) == 1 {
+			v.single[text[0]] = true
 		}
 		at := int32(0)
 		for _, b := range text {
@@ -259,15 +263,19 @@ func (l *Language) accepts(s state) bool {
 // Constraint applies a language to one answer. It satisfies generate.Constraint and is stateless between calls, so beams
 // can share it.
 type Constraint struct {
-	vocab *Vocabulary
-	lang  *Language
+	vocab    *Vocabulary
+	lang     *Language
+	distance []int // by instruction, see left
+	budget   int   // tokens of the whole answer; 0: any number
 }
 
 // New joins a vocabulary and a language.
-func New(v *Vocabulary, l *Language) *Constraint { return &Constraint{vocab: v, lang: l} }
+func New(v *Vocabulary, l *Language) *Constraint {
+	return &Constraint{vocab: v, lang: l, distance: distances(v, l.prog)}
+}
 
-// Mask sets to −Inf the logits of every token after which no text of the language is possible; end tokens stay exactly when
-// the text so far is complete.
+// Mask sets to −Inf the logits of every token after which no text of the language is possible (none within the number of
+// tokens, see Within); end tokens stay exactly when the text so far is complete.
 func (c *Constraint) Mask(sofar []int32, logits []float32) error {
 	s := c.lang.start
 	for _, id := range sofar {
@@ -282,7 +290,13 @@ func (c *Constraint) Mask(sofar []int32, logits []float32) error {
 		}
 	}
 	allowed := make(map[int32]bool)
-	c.walk(0, s, allowed)
+	most := never // bytes that may be missing behind the next token
+	if c.budget > 0 {
+		if left := c.budget - len(sofar); left >= c.left(s) { // else it is too late
+			most = left - 1
+		}
+	}
+	c.walk(0, s, most, allowed)
 	if c.lang.accepts(s) {
 		for _, id := range c.vocab.eos {
 			allowed[id] = true
@@ -299,16 +313,16 @@ func (c *Constraint) Mask(sofar []int32, logits []float32) error {
 	return nil
 }
 
-func (c *Constraint) walk(at int32, s state, allowed map[int32]bool) {
+func (c *Constraint) walk(at int32, s state, most int, allowed map[int32]bool) {
 	n := &c.vocab.nodes[at]
-	if len(n.tokens) > 0 && c.lang.viable(s) {
+	if len(n.tokens) > 0 && c.lang.viable(s) && (most == never || c.left(s) <= most) {
 		for _, id := range n.tokens {
 			allowed[id] = true
 		}
 	}
 	for _, e := range n.children {
 		if next, ok := c.lang.step(s, e.b); ok {
-			c.walk(e.node, next, allowed)
+			c.walk(e.node, next, most, allowed)
 		}
 	}
 }

@@ -120,3 +120,82 @@ func TestRefusals(t *testing.T) {
 		t.Error("a token outside the vocabulary was accepted")
 	}
 }
+
+// Whatever the logits, an answer within a number of tokens is whole; and it needs no more than Shortest says.
+func TestWithin(t *testing.T) {
+	v, tokens, _ := vocabulary(t, "open", " the", " fri", "dge", "open the fridge", ". ", ".\n", "水", "turn left", " and")
+	for _, expr := range []string{
+		`(?:open|turn left)(?: the [a-z]{1,14})?(?:, then (?:open|close)(?: [a-z]{1,14}){1,8}){0,7}\.`,
+		`(?:[1-9]\. [A-Z][a-z]{2,9}(?: [a-z]{1,14}){1,8}\.\n?){1,6}|There is no [a-z]+\.`,
+		`[水木火]{2,}(?:。|!!!)`,
+		`a*b{3}`,
+	} {
+		l, err := Compile(expr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := New(v, l)
+		form := regexp.MustCompile(`^(?:` + expr + `)$`)
+		least := c.Shortest()
+		if least < 1 || least > 20 {
+			t.Fatalf("%s: shortest %d", expr, least)
+		}
+		r := rand.New(rand.NewPCG(7, 7))
+		for budget := least; budget < least+40; budget++ {
+			text, used := random(t, c.Within(budget), tokens, budget, r)
+			if !form.MatchString(text) {
+				t.Fatalf("%s: within %d tokens: %q after %d", expr, budget, text, used)
+			}
+		}
+		// Too few tokens: still nothing outside the language, but perhaps not to its end.
+		if text, _ := random(t, c.Within(1), tokens, 1, r); text == "" {
+			t.Errorf("%s: nothing within one token", expr)
+		}
+	}
+}
+
+// random decodes with random logits until the end token, or for so many tokens.
+func random(t *testing.T, c *Constraint, tokens [][]byte, most int, r *rand.Rand) (string, int) {
+	t.Helper()
+	var text []byte
+	var sofar []int32
+	for len(sofar) < most {
+		logits := make([]float32, len(tokens))
+		for i := range logits {
+			logits[i] = float32(r.NormFloat64())
+		}
+		logits[len(logits)-1] -= 3 // talkative
+		if err := c.Mask(sofar, logits); err != nil {
+			t.Fatalf("after %q: %v", text, err)
+		}
+		best := int32(0)
+		for i, l := range logits {
+			if l > logits[best] {
+				best = int32(i)
+			}
+		}
+		if int(best) == len(tokens)-1 {
+			break
+		}
+		sofar = append(sofar, best)
+		text = append(text, tokens[best]...)
+	}
+	return string(text), len(sofar)
+}
+
+// A text whose bytes are no tokens cannot be promised.
+func TestShortestWithoutBytes(t *testing.T) {
+	v, err := NewVocabulary([][]byte{[]byte("ab"), []byte("c"), nil}, []int32{2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for expr, want := range map[string]int{"c": 1, "ab": never, "ab|cc": 2} {
+		l, err := Compile(expr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := New(v, l).Shortest(); got != want {
+			t.Errorf("%s: %d, expected %d", expr, got, want)
+		}
+	}
+}
