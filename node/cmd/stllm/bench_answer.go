@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,6 +23,7 @@ type benchAnswer struct {
 	seed           uint64
 	evidence       bool
 	question       string
+	peer           string // Python with torch and transformers; empty: none
 }
 
 func (a *app) benchAnswerCommand() *cobra.Command {
@@ -43,14 +45,17 @@ nothing; what is measured does not depend on it.`,
 	f.IntVar(&b.tokens, "tokens", 16, "tokens of the answer at most")
 	f.Uint64Var(&b.seed, "seed", 1, "of the kitchen")
 	f.BoolVar(&b.evidence, "evidence", false, "ask for evidence as well")
+	f.StringVar(&b.peer, "peer", "", "a Python with torch and transformers, which runs the same stages: compare with it")
 	f.StringVar(&b.question, "question", "Where is the sink from where I stand now?", "what is asked")
 	return cmd
 }
 
 // stageTable writes a line for each stage that has ended.
 type stageTable struct {
-	w     io.Writer
-	start time.Time
+	w       io.Writer
+	start   time.Time
+	seconds map[string]float64 // by stage
+	peak    int64              // bytes, of all
 }
 
 // next says how the stage ended that began last, and begins another.
@@ -60,6 +65,8 @@ func (s *stageTable) next(stage string, note string) error {
 	if err != nil {
 		return err
 	}
+	s.seconds[stage] = took
+	s.peak = max(s.peak, m.peak)
 	s.line(stage, fmt.Sprintf("%.2f", took), gigabytes(m.peak), gigabytes(m.resident), gigabytes(m.own), gigabytes(m.swap), note)
 	if err := resetPeak(); err != nil {
 		return err
@@ -87,7 +94,7 @@ func (b benchAnswer) run(ctx context.Context, a *app) error {
 	if err := resetPeak(); err != nil {
 		return err
 	}
-	s := stageTable{a.out, time.Now()}
+	s := stageTable{w: a.out, start: time.Now(), seconds: map[string]float64{}}
 	s.line("stage", "seconds", "peak memory", "resident", "of that its own", "swapped", "")
 	n, err := a.load(ctx, &b.model)
 	if err != nil {
@@ -135,7 +142,15 @@ func (b benchAnswer) run(ctx context.Context, a *app) error {
 	}
 	fmt.Fprintf(a.out, "\n%d frames, %d voxels, %d tokens of prompt; prefill %.1f tok/s, decode %.2f tok/s; %s\n%q\n", len(req.Frames), req.Map.Voxels(),
 		ans.PromptTokens, float64(ans.PromptTokens)/prefill, float64(max(1, ans.NewTokens-1))/decode, ans.Finish, ans.Text)
-	return nil
+	if b.peer == "" {
+		return nil
+	}
+	dir, err := b.model.folder(ctx)
+	if err != nil {
+		return err
+	}
+	return comparePeer(ctx, a.out, b.peer, b.model.opt.Threads, answered{seconds: s.seconds, peak: s.peak, dir: dir, frames: len(req.Frames),
+		voxels: req.Map.Voxels(), prompt: ans.PromptTokens, text: len(strings.Fields(b.question)) + 6, decoded: ans.NewTokens})
 }
 
 // request encodes frames and map.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stllm/stllm/node/checkpoint/config"
 	"github.com/stllm/stllm/node/ort/orttest"
 )
 
@@ -29,6 +30,7 @@ func TestModelAndBenchCommands(t *testing.T) {
 		{[]string{"bench", "load", dir, "--rounds", "0"}, exitUsage, []string{"--rounds is 0"}},
 		{[]string{"bench", "load", dir, "--dtype", "fp8"}, exitUsage, []string{"fp8"}},
 		{[]string{"bench", "answer", small, "--frames", "2", "--tokens", "2"}, exitOK, []string{"vision", "points", "align", "prefill", "decode", "2 frames"}},
+		{[]string{"bench", "answer", small, "--frames", "2", "--tokens", "2", "--peer", "/nonexistent/python"}, exitError, []string{"/nonexistent/python", "pip install"}},
 		{[]string{"bench", "answer", small, "--tokens", "0"}, exitUsage, []string{"--tokens 0"}},
 	} {
 		var out, errs bytes.Buffer
@@ -45,5 +47,20 @@ func TestModelAndBenchCommands(t *testing.T) {
 				t.Errorf("%v: %q is not in\n%s", c.args, want, text)
 			}
 		}
+	}
+}
+
+// The peer goes through as many things as the answer did.
+func TestPeerShape(t *testing.T) {
+	a := answered{dir: "model", frames: 12, voxels: 2000, prompt: 100, text: 14, decoded: 1}
+	nano := config.Nano(960, 1)
+	got := peerShape(nano, a, 2)
+	want := peerRequest{Config: filepath.Join("model", "config.json"), Threads: 2, Frames: 12, Memory: 2000 + 12*64, Prompt: 100, Tokens: 2, Sequence: 16 + 12 + 14}
+	if got != want {
+		t.Errorf("nano: %+v, expected %+v", got, want)
+	}
+	published := config.Default()
+	if got := peerShape(published, a, 1); got.Memory != 2000 || got.Sequence != 32+12*196+14 {
+		t.Errorf("published: %+v", got)
 	}
 }
