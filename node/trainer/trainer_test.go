@@ -33,7 +33,7 @@ func tiny(c *config.Config) Recipe {
 }
 
 // start makes an untrained model and the options of a run from it.
-func start(t *testing.T) Options {
+func start(t testing.TB) Options {
 	t.Helper()
 	orttest.Environment(t)
 	dir := filepath.Join(t.TempDir(), "model")
