@@ -42,20 +42,21 @@ func ReadLog(path string) ([]Point, error) {
 }
 
 // Curve draws a training log as a PNG: the loss of each stage above, the figures on held-out kitchens below, both over the
-// share of all steps.
+// steps of all stages in the order in which they were run. Steps that a killed run did twice count once.
 func Curve(w io.Writer, log []Point) error {
 	loss, figures := plot.New(), plot.New()
 	loss.Title.Text, figures.Title.Text = "loss by stage", "held-out kitchens"
 	loss.X.Label.Text, figures.X.Label.Text = "steps", "steps"
 	loss.Y.Label.Text = "log10"
 	lines, marks := map[string]plotter.XYs{}, map[string]plotter.XYs{}
-	offset, stage, last := 0, "", 0
+	done, at := map[string]int{}, 0 // steps of a stage, and of all
 	for _, p := range log {
-		if p.Stage != stage {
-			offset, stage, last = offset+last, p.Stage, 0
+		if p.Step <= done[p.Stage] {
+			continue
 		}
-		last = max(last, p.Step)
-		x := float64(offset + p.Step)
+		at += p.Step - done[p.Stage]
+		done[p.Stage] = p.Step
+		x := float64(at)
 		if p.Loss > 0 {
 			lines[p.Stage] = append(lines[p.Stage], plotter.XY{X: x, Y: math.Log10(p.Loss)})
 		}
@@ -87,7 +88,8 @@ func Curve(w io.Writer, log []Point) error {
 			part.p.Add(line)
 			part.p.Legend.Add(name, line)
 		}
-		part.p.Legend.Top, part.p.Legend.Left = true, part.p == figures
+		part.p.Legend.Top = true
+		part.p.X.Max = 1.25 * float64(at) // room for the names
 		part.p.Add(plotter.NewGrid())
 	}
 	figures.Y.Min, figures.Y.Max = 0, 1

@@ -104,6 +104,17 @@ func (b benchAnswer) run(ctx context.Context, a *app) error {
 	if err := s.next("load", ""); err != nil {
 		return err
 	}
+	if b.peer != "" { // it warms up, too
+		quiet := stageTable{w: io.Discard, start: time.Now(), seconds: map[string]float64{}}
+		req, err := b.request(ctx, a, n, sample, &quiet)
+		if err != nil {
+			return err
+		}
+		if _, err := n.Answer(ctx, req, nil); err != nil {
+			return err
+		}
+		s.start = time.Now()
+	}
 	req, err := b.request(ctx, a, n, sample, &s)
 	if err != nil {
 		return err
