@@ -42,7 +42,9 @@ type SampleFrame struct {
 	Depth  []float32          // Height × Width, metres along the optical axis
 	Class  []uint8            // Height × Width, numbers of [Classes]
 	Item   []int16            // Height × Width, index of World.Items or -1
-	InUse  []bool             // Height × Width, of a thing with a door that stands open, a tap that runs or a ring that is lit
+	// InUse is Height × Width: of a thing with a door that stands open, a tap that runs or a ring that is lit, or of an item in
+	// a hand.
+	InUse []bool
 }
 
 // Window is one moment of asking.
@@ -189,10 +191,15 @@ func (s *Sample) draw(r *rand.Rand, o SampleOptions) {
 		for j := range used {
 			used[j] = k.tour.InUse(j, src.Time)
 		}
+		handled := make([]bool, len(k.tour.Items))
+		for j := range handled {
+			handled[j] = k.tour.Handled(j, src.Time)
+		}
 		for j, id := range pic.ID {
 			f.Class[j], f.Item[j] = class(id), -1
 			if id >= room.FirstItem {
 				f.Item[j] = id - room.FirstItem
+				f.InUse[j] = handled[f.Item[j]]
 			} else if id >= room.FirstThing {
 				f.InUse[j] = used[id-room.FirstThing]
 			}

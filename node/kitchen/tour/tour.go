@@ -217,6 +217,19 @@ func (t *Tour) InUse(thing int, at float64) bool {
 	return t.running(thing, at)
 }
 
+// Handled tells whether one can see that a hand has an item: it is carried, or the hand is just at it.
+func (t *Tour) Handled(item int, at float64) bool {
+	const near = 0.3 // of an event: the hand comes until half of a take, and goes from half of a put on
+	for _, e := range t.Events {
+		if e.Item != item || at < e.Start || at >= e.Stop {
+			continue
+		}
+		f := (at - e.Start) / (e.Stop - e.Start)
+		return e.Verb == Take && f > near || e.Verb == Put && f < 1-near
+	}
+	return t.Items[item].At(at).Thing < 0
+}
+
 // Moving lists the things with a door that moves at some time.
 func (t *Tour) Moving() map[int]bool {
 	m := map[int]bool{}

@@ -15,8 +15,9 @@ import (
 	"github.com/stllm/stllm/node/rays"
 )
 
-// Format counts the changes of what a record holds beside its shape: 2 knows what is in use.
-const Format = 2
+// Format counts the changes of what a record holds beside its shape: 2 knows what is in use, 3 which items are
+// in a hand.
+const Format = 3
 
 // Shape says what a record holds; records of different shapes do not mix.
 type Shape struct {
