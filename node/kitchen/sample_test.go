@@ -171,9 +171,9 @@ func BenchmarkPicture(b *testing.B) {
 	}
 }
 
-// What is in use is in use from its event on, and is a thing that one can use.
+// What is in use is in use from its event on, and is a thing that one can use or an item that was taken.
 func TestSampleInUse(t *testing.T) {
-	used, before := 0, 0
+	used, held, before := 0, 0, 0
 	for seed := range uint64(4) {
 		s, err := NewSample(20+seed, SampleOptions{Kitchen: Options{Rate: 5}, Width: 64, Height: 64, Frames: 12, Windows: 2, Questions: 8})
 		if err != nil {
@@ -182,10 +182,13 @@ func TestSampleInUse(t *testing.T) {
 		for i := range s.Frames {
 			f := &s.Frames[i]
 			now := s.Kitchen.Frames[f.Index].Time
-			could := map[string]bool{} // categories that an event has begun to use
+			could := map[string]bool{} // categories that an event has begun to use, items that one has begun to take
 			for _, e := range s.Kitchen.World.Events {
 				if (e.Verb == "open" || e.Verb == "turn on") && e.Start < now {
 					could[s.Kitchen.World.Things[e.Thing].Category] = true
+				}
+				if e.Verb == "take" && e.Start < now {
+					could[e.Object] = true
 				}
 			}
 			for j, in := range f.InUse {
@@ -193,6 +196,9 @@ func TestSampleInUse(t *testing.T) {
 					continue
 				}
 				used++
+				if f.Item[j] >= 0 {
+					held++
+				}
 				if c := Classes()[f.Class[j]]; !could[c] {
 					t.Fatalf("seed %d, %g s: %s is in use, events so far use %v", 20+seed, now, c, could)
 				}
@@ -202,7 +208,7 @@ func TestSampleInUse(t *testing.T) {
 			}
 		}
 	}
-	if used == 0 || before == 0 {
-		t.Errorf("%d pixels in use, %d frames before any event: nothing was tested", used, before)
+	if used == held || held == 0 || before == 0 {
+		t.Errorf("%d pixels in use, %d of items, %d frames before any event: nothing was tested", used, held, before)
 	}
 }

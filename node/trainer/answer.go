@@ -34,7 +34,7 @@ func decoderPrefixes() []string {
 // Weights of the losses beside that of the answer.
 const (
 	placesWeight = 1.0
-	classWeight  = 0.05
+	classWeight  = 0.15
 	unseenWeight = 0.4
 	framesWeight = 0.5
 	momentWeight = 0.2

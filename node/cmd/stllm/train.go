@@ -38,7 +38,7 @@ func (a *app) trainCommand() *cobra.Command {
 the aligner with a regression head, and the aligner with the decoder on answers. OUT/model is a model folder at any time,
 OUT/train.jsonl the log, OUT/state what a killed run goes on from: run the same command again.
 
---init DIR starts from a model folder instead of nothing and leaves the encoders' stages out; with --freeze, prefixes of
+--init DIR starts from a model folder instead of nothing and leaves the encoders' stages out, unless --steps names them; with --freeze, prefixes of
 weights stay as they are (the paper freezes vision, points and the language model: --freeze model.).`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.train(cmd, f) },
@@ -119,8 +119,11 @@ func (f trainFlags) recipe(c *config.Config) trainer.Recipe {
 	}
 	r.Freeze = f.freeze
 	if f.init != "" {
-		delete(r.Stages, trainer.StagePoints)
-		delete(r.Stages, trainer.StageVision)
+		for _, name := range []string{trainer.StagePoints, trainer.StageVision} {
+			if _, asked := f.steps[name]; !asked {
+				delete(r.Stages, name)
+			}
+		}
 	}
 	for name, n := range f.steps {
 		s := r.Stages[name]
