@@ -150,11 +150,17 @@ type graph struct {
 	mu           sync.Mutex
 	endpoints    map[dds.GUID]dds.Discovery
 	participants map[dds.GUID]dds.Discovery
-	nodes        map[dds.GUID][]nodeEntities // by participant
+	nodes        map[dds.GUID]told // by participant
+}
+
+// told is what a participant was said to have, and by which writer: its own, or that of a bridge between two domains.
+type told struct {
+	by    dds.GUID
+	nodes []nodeEntities
 }
 
 func newGraph() *graph {
-	return &graph{endpoints: map[dds.GUID]dds.Discovery{}, participants: map[dds.GUID]dds.Discovery{}, nodes: map[dds.GUID][]nodeEntities{}}
+	return &graph{endpoints: map[dds.GUID]dds.Discovery{}, participants: map[dds.GUID]dds.Discovery{}, nodes: map[dds.GUID]told{}}
 }
 
 func (g *graph) discovered(d dds.Discovery) {
@@ -178,11 +184,22 @@ func (g *graph) discovered(d dds.Discovery) {
 			}
 		}
 	}
+	// Nor does anybody speak for those that it spoke for.
+	for id, n := range g.nodes {
+		if n.by == d.GUID || d.Kind == dds.KindParticipant && n.by.Prefix() == d.GUID.Prefix() {
+			delete(g.nodes, id)
+		}
+	}
 }
 
-func (g *graph) entities(p participantEntities) {
+// entities takes in what a writer of ros_discovery_info said. A sample may be taken after its writer has left: nothing would
+// ever remove what it says, so it is passed over.
+func (g *graph) entities(p participantEntities, by dds.GUID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if _, here := g.endpoints[by]; !here {
+		return
+	}
 	if len(p.nodes) == 0 {
 		delete(g.nodes, p.gid)
 		return
@@ -190,14 +207,22 @@ func (g *graph) entities(p participantEntities) {
 	if _, known := g.nodes[p.gid]; !known && len(g.nodes) >= maxParticipants {
 		return // no graph is that big: somebody makes identities up
 	}
-	g.nodes[p.gid] = p.nodes
+	g.nodes[p.gid] = told{by, p.nodes}
+}
+
+// known tells whether a participant's nodes are remembered.
+func (g *graph) known(participant dds.GUID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, ok := g.nodes[participant]
+	return ok
 }
 
 // nodeOf names the node that an endpoint belongs to, or "".
 func (g *graph) nodeOf(endpoint dds.GUID) string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, n := range g.nodes[endpoint.Participant()] {
+	for _, n := range g.nodes[endpoint.Participant()].nodes {
 		if slices.Contains(n.readers, endpoint) || slices.Contains(n.writers, endpoint) {
 			return under(n.namespace, n.name)
 		}

@@ -36,13 +36,37 @@ func TestGraphForgetsAParticipantAsAWhole(t *testing.T) {
 	w[15] = 3
 	g.discovered(dds.Discovery{Kind: dds.KindParticipant, GUID: p})
 	g.discovered(dds.Discovery{Kind: dds.KindWriter, GUID: w, Topic: "rt/x"})
-	g.entities(participantEntities{gid: p, nodes: []nodeEntities{{namespace: "/", name: "talker", writers: []dds.GUID{w}}}})
+	g.entities(participantEntities{gid: p, nodes: []nodeEntities{{namespace: "/", name: "talker", writers: []dds.GUID{w}}}}, w)
 	if n := g.nodeOf(w); n != "/talker" {
 		t.Errorf("node of the writer is %q", n)
 	}
 	g.discovered(dds.Discovery{Kind: dds.KindParticipant, GUID: p, Removed: true})
 	if g.present(w) || g.nodeOf(w) != "" || len(g.on("rt/x", dds.KindWriter)) != 0 {
 		t.Error("the participant left, its writer is still known")
+	}
+}
+
+// A sample that is taken after its writer has left says nothing: nobody would ever take it back.
+func TestGraphPassesOverTheDead(t *testing.T) {
+	g := newGraph()
+	p := dds.GUID{1, 15, 3, 14: 1, 15: 0xC1}.Participant()
+	w := p
+	w[15] = 3
+	told := participantEntities{gid: p, nodes: []nodeEntities{{namespace: "/", name: "talker", writers: []dds.GUID{w}}}}
+	g.entities(told, w)
+	if g.known(p) {
+		t.Error("a writer that was never discovered was believed")
+	}
+	g.discovered(dds.Discovery{Kind: dds.KindParticipant, GUID: p})
+	g.discovered(dds.Discovery{Kind: dds.KindWriter, GUID: w, Topic: "ros_discovery_info"})
+	g.entities(told, w)
+	if !g.known(p) {
+		t.Error("a writer that is there was not believed")
+	}
+	g.discovered(dds.Discovery{Kind: dds.KindParticipant, GUID: p, Removed: true})
+	g.entities(told, w)
+	if g.known(p) {
+		t.Error("a writer that has left was believed")
 	}
 }
 

@@ -109,7 +109,7 @@ func (n *Node) joinGraph() (err error) {
 			n.events.add(transport.EventDecode, discoveryTopic, err.Error(), 1)
 			return
 		}
-		n.graph.entities(p)
+		n.graph.entities(p, s.Writer)
 		n.twin(p)
 	})
 	if err != nil {
@@ -121,15 +121,17 @@ func (n *Node) joinGraph() (err error) {
 // twin tells once of each other participant that has a node with this node's name.
 func (n *Node) twin(p participantEntities) {
 	same := slices.ContainsFunc(p.nodes, func(e nodeEntities) bool { return under(e.namespace, e.name) == n.Name() })
+	same = same && p.gid != n.gid
 	n.mu.Lock()
-	known := n.twins[p.gid]
-	if same && p.gid != n.gid {
+	same = same && n.graph.known(p.gid) // looked at under the lock under which discovered forgets it
+	news := same && !n.twins[p.gid]
+	if same {
 		n.twins[p.gid] = true
 	} else {
 		delete(n.twins, p.gid)
 	}
 	n.mu.Unlock()
-	if same && p.gid != n.gid && !known {
+	if news {
 		n.events.add(transport.EventNameTaken, n.Name(), fmt.Sprintf(
 			"another node of the name %s is in the graph; tools and parameters may reach either of them: use -r __node:= to name one", n.Name()), 1)
 	}
