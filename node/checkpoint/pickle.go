@@ -51,8 +51,8 @@ func (d *dict) get(name string) any {
 }
 
 // unpickler runs one pickle program. It admits plain values and containers, and the callables of call; every other global is
-// refused by name before anything is done with it. An opcode adds at most one value, so memory stays within a constant
-// factor of the program's length.
+// refused by name before anything is done with it. An opcode adds at most one value, and what calls copy of remembered values is
+// counted against the program's length, so memory stays within a constant factor of it.
 type unpickler struct {
 	data  []byte
 	at    int
@@ -60,12 +60,13 @@ type unpickler struct {
 	marks []int
 	memo  map[uint32]any
 	load  func(id any) (*storage, error) // persistent ids; nil refuses them
+	room  int                            // values and bytes that calls may still copy
 }
 
 var errPickleEnd = errors.New("the pickle ends in the middle")
 
 func unpickle(data []byte, load func(any) (*storage, error)) (value any, used int, err error) {
-	u := &unpickler{data: data, memo: map[uint32]any{}, load: load}
+	u := &unpickler{data: data, memo: map[uint32]any{}, load: load, room: len(data)}
 	for {
 		at := u.at
 		op, err := u.byte()
@@ -208,7 +209,7 @@ func (u *unpickler) step(op byte) error {
 		return u.object(op)
 	case 0x81, 0x92: // NEWOBJ, NEWOBJ_EX
 		if args, err := u.popN(2); err == nil {
-			return fmt.Errorf("an object of %v is not admitted", args[0])
+			return fmt.Errorf("an object of %s is not admitted", describe(args[0]))
 		}
 	case 'i', 'o', 'P', 0x82, 0x83, 0x84, 'F', 'I', 'L', 'S', 'V', 'g', 'p', '2', 0x8f, 0x90, 0x91, 0x96, 0x97, 0x98:
 		return errors.New("this opcode is not admitted (torch.save does not write it)")

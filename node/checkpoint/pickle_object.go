@@ -15,6 +15,9 @@ var storageTypes = map[global]DType{
 	"torch ByteStorage": U8, "torch BoolStorage": Bool,
 }
 
+// maxRank is the most dimensions that a torch tensor has.
+const maxRank = 64
+
 // callables are the globals that may be called (see call).
 var callables = map[global]bool{
 	"collections OrderedDict": true, "torch Size": true,
@@ -87,6 +90,9 @@ func (u *unpickler) object(op byte) error {
 		if !ok {
 			return fmt.Errorf("calls %s with %T, expected a tuple", f, args[1])
 		}
+		if u.room -= copied(f, params); u.room < 0 {
+			return fmt.Errorf("%s: calls copy more than the whole pickle holds", f)
+		}
 		v, err := call(f, params)
 		if err != nil {
 			return fmt.Errorf("%s: %w", f, err)
@@ -103,6 +109,45 @@ func (u *unpickler) object(op byte) error {
 		}
 	}
 	return nil
+}
+
+// copied is how many values or bytes a call takes over from its arguments: these may stand in the pickle once and be named from
+// its memo in any number of calls.
+func copied(f global, args tuple) int {
+	if len(args) == 0 {
+		return 0
+	}
+	switch f {
+	case "collections OrderedDict":
+		if l, ok := args[0].(*list); ok {
+			return 4 * len(l.items) // a written pair has five bytes or more
+		}
+	case "_codecs encode":
+		if s, ok := args[0].(string); ok {
+			return len(s)
+		}
+	}
+	return 0
+}
+
+// describe names a value in an error. What containers hold is not written out: a few bytes of a pickle can nest a container in
+// itself, or as often as doubling forty times gives.
+func describe(v any) string {
+	switch x := v.(type) {
+	case nil, bool, int64, float64:
+		return fmt.Sprint(x)
+	case global:
+		return fmt.Sprintf("%.80q", strings.ReplaceAll(string(x), " ", "."))
+	case string:
+		return fmt.Sprintf("%.80q", x)
+	case tuple:
+		return fmt.Sprintf("a tuple of %d", len(x))
+	case *list:
+		return fmt.Sprintf("a list of %d", len(x.items))
+	case *dict:
+		return fmt.Sprintf("a dict of %d", len(x.keys))
+	}
+	return fmt.Sprintf("a %T", v)
 }
 
 func (u *unpickler) pushGlobal(module, name string) error {
@@ -189,11 +234,11 @@ func rebuildTensor(args tuple) (any, error) {
 	offset, ok := args[1].(int64)
 	shape, err := int64s(args[2])
 	if err != nil || !ok {
-		return nil, fmt.Errorf("offset %v, size %v: expected whole numbers", args[1], args[2])
+		return nil, fmt.Errorf("offset %s, size %s: expected whole numbers", describe(args[1]), describe(args[2]))
 	}
 	stride, err := int64s(args[3])
 	if err != nil || len(stride) != len(shape) {
-		return nil, fmt.Errorf("size %v with stride %v", shape, args[3])
+		return nil, fmt.Errorf("size of %d dimensions with stride %s", len(shape), describe(args[3]))
 	}
 	return &pickledTensor{storage: s, offset: offset, shape: shape, stride: stride}, nil
 }
@@ -202,6 +247,9 @@ func int64s(v any) ([]int64, error) {
 	t, ok := v.(tuple)
 	if !ok {
 		return nil, fmt.Errorf("%T, expected a tuple", v)
+	}
+	if len(t) > maxRank {
+		return nil, fmt.Errorf("%d dimensions, at most %d", len(t), maxRank)
 	}
 	out := make([]int64, len(t))
 	for i := range t {

@@ -176,7 +176,7 @@ func persistent(id any) (s *storage, numel int64, err error) {
 	numel, ok3 = t[4].(int64)
 	d, ok4 := storageTypes[class]
 	if !ok1 || !ok2 || !ok3 || !ok4 || numel < 0 {
-		return nil, 0, fmt.Errorf("storage %v of class %v with %v elements", t[2], t[1], t[4])
+		return nil, 0, fmt.Errorf("storage %s of class %s with %s elements", describe(t[2]), describe(t[1]), describe(t[4]))
 	}
 	s = &storage{dtype: d, key: key, numel: numel}
 	if len(t) > 5 && t[5] != nil {
@@ -187,7 +187,7 @@ func persistent(id any) (s *storage, numel int64, err error) {
 		first, ok1 := view[1].(int64)
 		size, ok2 := view[2].(int64)
 		if !ok1 || !ok2 || first < 0 || size < 0 || first > numel || size > numel-first {
-			return nil, 0, fmt.Errorf("storage %q has the view %v of %d elements", key, view[1:], numel)
+			return nil, 0, fmt.Errorf("storage %q has a view from %s of %s among %d elements", key, describe(view[1]), describe(view[2]), numel)
 		}
 		s.first, s.numel = first, size
 	}
@@ -214,7 +214,7 @@ func (f *torchFile) readLegacy() (any, error) {
 		return nil, err
 	}
 	if version != int64(1001) {
-		return nil, fmt.Errorf("protocol %v, expected 1001", version)
+		return nil, fmt.Errorf("protocol %s, expected 1001", describe(version))
 	}
 	system, err := next("system facts", nil)
 	if err != nil {
@@ -254,7 +254,7 @@ func (f *torchFile) legacyStorages(keys []any, wanted map[string]region, at int6
 		key, ok := k.(string)
 		w, used := wanted[key]
 		if !ok || !used {
-			return fmt.Errorf("storage %v is listed but used by no tensor", k)
+			return fmt.Errorf("storage %s is listed but used by no tensor", describe(k))
 		}
 		if int64(len(f.data))-at < 8 {
 			return fmt.Errorf("storage %q: the file ends before it (truncated?)", key)

@@ -24,7 +24,7 @@ func (f *torchFile) stateDict(root any) ([]*Tensor, error) {
 		}
 		name, ok := k.(string)
 		if !ok {
-			return nil, fmt.Errorf("the tensor number %d has the name %v, expected text", i, k)
+			return nil, fmt.Errorf("the tensor number %d has the name %s, expected text", i, describe(k))
 		}
 		name = strings.TrimPrefix(name, "module.")
 		if seen[name] {

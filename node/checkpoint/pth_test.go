@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -164,6 +165,40 @@ func TestPTHRefuses(t *testing.T) {
 	}
 	if p, err := ParsePTH(torchZip(t, one(4, 1, []int{3}, []int{1}), four, zip.Store)); err != nil || len(p.StateDict()) != 1 {
 		t.Errorf("the good file is refused: %v", err)
+	}
+}
+
+// A few bytes that name a remembered value again and again must cost no more than the file: containers that double, a list that
+// holds itself, and calls that copy.
+func TestPickleBombs(t *testing.T) {
+	text := func(s string) string { return "X" + string(binary.LittleEndian.AppendUint32(nil, uint32(len(s)))) + s }
+	double := "()q\x00" + strings.Repeat("h\x00h\x00\x86q\x00", 60) + "1h\x00" // 2^60 empty tuples, in 300 bytes
+	itself := "]q\x00h\x00a0h\x00q\x00"
+	long := text(strings.Repeat("x", 1<<16)) + "q\x00"
+	pairs := "]q\x00(" + strings.Repeat("))\x86", 1<<14) + "eq\x00"
+	for _, c := range []struct{ name, pickle, want string }{
+		{"doubled as a new object", "\x80\x02" + double + ")\x81.", "an object of a tuple of 2 is not admitted"},
+		{"doubled as a storage", "\x80\x02(" + text("storage") + double + "h\x00h\x00h\x00tQ.", "storage a tuple of 2 of class a tuple of 2"},
+		{"doubled as an offset", "\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((" + text("storage") + "ctorch\nFloatStorage\n" + text("0") + text("cpu") + "K\x04tQ" + double + "h\x00h\x00tR.", "offset a tuple of 2"},
+		{"doubled as a name", "\x80\x02}" + double + one(4, 0, []int{4}, []int{1})[9:], "a tuple of 2"},
+		{"a list in itself", "\x80\x02" + itself + ")\x81.", "an object of a list of"},
+		{"copied text", "\x80\x02" + long + strings.Repeat("c_codecs\nencode\nh\x00"+text("latin1")+"\x86R", 1000) + ".", "_codecs encode: calls copy more"},
+		{"copied items", "\x80\x02" + pairs + strings.Repeat("ccollections\nOrderedDict\nh\x00\x85R", 1000) + ".", "OrderedDict: calls copy more"},
+		{"many dimensions", "\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((" + text("storage") + "ctorch\nFloatStorage\n" + text("0") + text("cpu") + "K\x04tQK\x00(" + strings.Repeat("K\x01", 65) + "t)tR.", "expected whole numbers"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			data := torchZip(t, c.pickle, map[string][]byte{"0": make([]byte, 16)}, zip.Store)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err := ParsePTH(data)
+			runtime.ReadMemStats(&after)
+			if err == nil || !strings.Contains(err.Error(), c.want) || len(err.Error()) > 500 {
+				t.Errorf("error %.600v, want one with %q", err, c.want)
+			}
+			if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20+64*uint64(len(data)) {
+				t.Errorf("%d bytes allocated for a file of %d", n, len(data))
+			}
+		})
 	}
 }
 

@@ -2,6 +2,7 @@ package imaging
 
 import (
 	"bytes"
+	"fmt"
 	"image"
 	"image/color"
 	"image/draw"
@@ -56,12 +57,15 @@ func TestGoldenFrames(t *testing.T) {
 		Cases []struct{ Name string }
 	}
 	testdata.JSON(t, filepath.Join(dir, "cases.json"), &list)
+	if len(list.Cases) == 0 {
+		t.Fatal("cases.json has no cases")
+	}
 	for _, c := range list.Cases {
 		x, _ := testdata.Tensors(t, filepath.Join(dir, "case_"+c.Name+".safetensors"))
 		want := x["frames.resized"]
 		size := 3 * list.Image * list.Image
 		for i := range want.Shape[0] {
-			got, err := readPNG(t, filepath.Join(dir, "frames", c.Name+"_"+string(rune('0'+i))+".png")).Resize(list.Image, list.Image)
+			got, err := readPNG(t, filepath.Join(dir, "frames", fmt.Sprintf("%s_%d.png", c.Name, i))).Resize(list.Image, list.Image)
 			if err != nil {
 				t.Fatal(err)
 			}

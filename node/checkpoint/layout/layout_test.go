@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -111,8 +112,24 @@ func TestGoldenMinkNames(t *testing.T) {
 	}
 	defer p.Close()
 	c := config.Default()
-	c.PointEncoderConfig.Stem, c.PcdFeatureDim = 4, 10
-	c.PointEncoderConfig.Encoder, c.PointEncoderConfig.Decoder = []int{4, 8, 12, 16}, []int{12, 8, 6, 6}
+	stored := map[string][]int64{}
+	for _, x := range p.StateDict() {
+		stored[x.Name] = x.Shape
+	}
+	width := func(name string) int {
+		s := stored["net3d."+name]
+		if len(s) == 0 {
+			t.Fatalf("net3d.%s is not stored", name)
+		}
+		return int(s[len(s)-1])
+	}
+	e := &c.PointEncoderConfig
+	e.Stem, c.PcdFeatureDim = width("conv0p1s1.kernel"), width("final.kernel")
+	e.Encoder, e.Decoder = nil, nil
+	for i := range 4 {
+		e.Encoder = append(e.Encoder, width(fmt.Sprintf("block%d.0.conv2.kernel", i+1)))
+		e.Decoder = append(e.Decoder, width(fmt.Sprintf("block%d.0.conv2.kernel", i+5)))
+	}
 	specs, err := PointEncoderSpecs(c)
 	if err != nil {
 		t.Fatal(err)
