@@ -1,6 +1,7 @@
 package stllm_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -133,6 +134,54 @@ func TestQuantisedFolder(t *testing.T) {
 		}
 		if _, err := stllm.Load(t.Context(), orttest.Environment(t), small, stllm.Options{MapWeights: true}); err == nil {
 			t.Error("4-bit weights were mapped")
+		}
+	}
+}
+
+// The cache of the Hugging Face hub: links into blobs/ beside the snapshot, which ONNX Runtime would refuse to follow out of the
+// folder. The model is the same, with its weights read and with its weights mapped.
+func TestCacheFolder(t *testing.T) {
+	dir, cache := filepath.Join(t.TempDir(), "model"), filepath.Join(t.TempDir(), "models--a--b")
+	if err := nano.Init(t.Context(), dir, "nano", 3, nil); err != nil {
+		t.Fatal(err)
+	}
+	snapshot := filepath.Join(cache, "snapshots", "0123abcd")
+	for _, d := range []string{snapshot, filepath.Join(cache, "blobs"), filepath.Join(cache, "refs")} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(cache, "refs", "main"), []byte("0123abcd"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, e := range entries {
+		blob := fmt.Sprintf("%064x", i)
+		if err := os.Rename(filepath.Join(dir, e.Name()), filepath.Join(cache, "blobs", blob)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(filepath.Join("..", "..", "blobs", blob), filepath.Join(snapshot, e.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var first []float32
+	for _, path := range []string{cache, snapshot} {
+		_, read := ask(t, path, stllm.Options{})
+		if first == nil {
+			first = read
+		}
+		_, mapped := ask(t, path, stllm.Options{MapWeights: true})
+		if len(first) == 0 || !slices.Equal(read, first) || len(mapped) != len(read) {
+			t.Fatalf("%s: %d logits read, %d mapped, %d at first", path, len(read), len(mapped), len(first))
+		}
+		for i := range read { // mapped weights go through other kernels
+			if d := read[i] - mapped[i]; !(d < 1e-4 && d > -1e-4) {
+				t.Errorf("%s: logit %d is %g with read weights, %g with mapped ones", path, i, read[i], mapped[i])
+				break
+			}
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path/filepath"
 	"strings"
 
 	"github.com/stllm/stllm/node/checkpoint"
@@ -135,7 +136,7 @@ func Check(f *checkpoint.Folder, c *config.Config) (*Report, error) {
 			}
 			known[t.Name] = true
 			if err := t.Expect(spec.Shape...); err != nil && !p.Unused {
-				r.Wrong = append(r.Wrong, fmt.Sprintf("%s is %v, expected %v", t.Name, t.Shape, spec.Shape))
+				r.Wrong = append(r.Wrong, fmt.Sprintf("%s in %s is %v, expected %v", t.Name, filepath.Base(t.File), t.Shape, spec.Shape))
 			}
 		}
 	}

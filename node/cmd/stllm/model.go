@@ -210,6 +210,10 @@ func (a *app) modelCommand() *cobra.Command {
 
 // openModel opens the config and the weights of a model folder; points may be empty.
 func openModel(dir, points string) (*config.Config, *checkpoint.Folder, error) {
+	dir, err := checkpoint.ResolveFolder(dir)
+	if err != nil {
+		return nil, nil, err
+	}
 	c, err := config.Load(dir)
 	if err != nil {
 		return nil, nil, err
