@@ -258,6 +258,47 @@ func TestGoldenAligner(t *testing.T) {
 	})
 }
 
+// The other pool modes make fewer patches: the aligner takes any number of them, with rays pooled alike.
+func TestGoldenAlignerPools(t *testing.T) {
+	fourier := rays.NewPublishedFourier()
+	cases(t, func(t *testing.T, c *config.Config, model *checkpoint.Folder, x map[string]testdata.Tensor) {
+		var voxels []rays.Pose
+		for p := range slices.Chunk(x["c2w_voxel"].Float64s(), 16) {
+			voxels = append(voxels, rays.Pose(p))
+		}
+		pointRays, err := fourier.EncodePoints(x["point.direction"].Float32s())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, mode := range []string{"average", "max"} {
+			pooled, points := x[mode+".pooled"], x["voxel_features"]
+			patches := pooled.Shape[0] * pooled.Shape[1]
+			grid := int(math.Round(math.Sqrt(float64(pooled.Shape[1]))))
+			pixels, err := rays.PatchRays(voxels, [9]float64(x["K_scaled"].Float64s()), c.VisionConfig.ImageSize, grid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			imageRays, err := fourier.Encode(pixels, 3)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := newRig(t, model, false)
+			a := Aligner{c}
+			a.Build(r.b, a.Inputs(r.b))
+			text := embed(t, model, x["qformer_ids"], c.HiddenSize)
+			got := r.run(ort.Values{
+				"images":     floats(t, pooled.Float32s(), patches, pooled.Shape[2]),
+				"image_rays": floats(t, imageRays, patches, config.RayColumns(c.ImgViewBasePE)),
+				"text":       floats(t, text, len(text)/c.HiddenSize, c.HiddenSize),
+				"points":     floats(t, points.Float32s(), points.Shape...),
+				"point_rays": floats(t, pointRays, points.Shape[0], config.RayColumns(c.PcdViewBasePE)),
+			})
+			compare(t, mode+".image_pos", got["image_pos"], x[mode+".image_pos"].Float32s(), tolPos)
+			compare(t, mode+".prefix", got["prefix"], x[mode+".prefix"].Float32s(), tolQFormer)
+		}
+	})
+}
+
 func decoderConfig(c *config.Config) DecoderConfig {
 	return DecoderConfig{
 		VocabSize: c.VocabSize, HiddenSize: c.HiddenSize, IntermediateSize: c.IntermediateSize, NumHiddenLayers: c.NumHiddenLayers,
@@ -491,6 +532,28 @@ func TestGoldenWideProjector(t *testing.T) {
 	got := r.run(ort.Values{"features": floats(t, features, 1, grid*grid, c.MMHiddenSize)})
 	for _, k := range []string{"projector", "pool.bilinear", "pool.average", "pool.max"} {
 		sampled(t, k, got[k], x, k, tolVision)
+	}
+}
+
+func TestGoldenWideRays(t *testing.T) {
+	x, salt := wide(t, "wide_rays")
+	q := config.Default().QFormerConfig.HiddenSize
+	columns := config.RayColumns(config.Default().ImgViewBasePE)
+	w := shaped{hashed: hashed{salt}, shapes: map[string][]int64{}}
+	r := newRig(t, w, false)
+	fed := ort.Values{}
+	for _, kind := range []struct{ name, in, layer string }{
+		{"image_pos", "ray.embedding", "img_ray_encoder.img_ray_projection_to_qformer"}, {"point_pos", "point.embedding", "pcd_ray_encoder.pcd_ray_projection_to_qformer"},
+	} {
+		w.linear(kind.layer, int64(columns), int64(q))
+		data := x[kind.in].Float32s()
+		in := r.b.G.Input(kind.name, graph.Float32, graph.D(len(data)/columns), graph.D(columns))
+		r.b.probe(kind.name, r.b.Linear(in, kind.layer, columns, q, true))
+		fed[kind.name] = floats(t, data, len(data)/columns, columns)
+	}
+	got := r.run(fed)
+	for _, name := range []string{"image_pos", "point_pos"} {
+		sampled(t, name, got[name], x, name, tolPos)
 	}
 }
 
