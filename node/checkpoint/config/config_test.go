@@ -2,6 +2,8 @@ package config
 
 import (
 	"encoding/json"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -38,8 +40,14 @@ func TestGoldenConfig(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	g, err := LoadGeneration(dir)
-	if err != nil || len(g.EOSTokenID) != 2 || !g.DoSample || g.TopK != 20 || g.NumBeams != 1 {
-		t.Errorf("%+v, %v", g, err)
+	var stored struct {
+		EOS    IDs  `json:"eos_token_id"`
+		Sample bool `json:"do_sample"`
+		TopK   int  `json:"top_k"`
+	}
+	testdata.JSON(t, filepath.Join(dir, "generation_config.json"), &stored)
+	if err != nil || len(g.EOSTokenID) == 0 || !slices.Equal(g.EOSTokenID, stored.EOS) || g.DoSample != stored.Sample || g.TopK != stored.TopK || g.NumBeams != 1 {
+		t.Errorf("%+v, %v, the file has %+v", g, err, stored)
 	}
 }
 
