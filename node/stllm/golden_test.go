@@ -162,6 +162,12 @@ func TestGoldenWholeModel(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			var pixels []float32
+			side := x["frames.resized"].Shape[1]
+			for f := range slices.Chunk(x["frames.resized"].Data, 3*side*side) {
+				pixels = append(pixels, normalise(&imaging.RGB{Width: side, Height: side, Pix: f})...)
+			}
+			within(t, "pixels", pixels, x["pixels"].Float32s(), 0)
 			within(t, "pooled", frames.pooled, x["pooled"].Float32s(), 3e-5)
 			enc, err := n.directions(req, places)
 			if err != nil {
@@ -178,6 +184,11 @@ func TestGoldenWholeModel(t *testing.T) {
 				t.Fatal(err)
 			}
 			within(t, "inputs_embeds", embeds, x["inputs_embeds"].Float32s(), 3e-5)
+			for _, b := range prompt.Splice(p.IDs, len(spatial)/n.cfg.HiddenSize, x["video_tokens"].Shape[0]) {
+				if b.Kind == prompt.VideoTokens {
+					within(t, "video_tokens", embeds[b.Start*n.cfg.HiddenSize:(b.Start+b.Length)*n.cfg.HiddenSize], x["video_tokens"].Float32s(), 3e-5)
+				}
+			}
 
 			for _, run := range []struct {
 				name string
