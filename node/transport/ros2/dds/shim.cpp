@@ -24,6 +24,7 @@
 #include <fastdds/dds/topic/TypeSupport.hpp>
 #include <fastdds/rtps/common/WriteParams.h>
 #include <fastdds/rtps/transport/UDPv4TransportDescriptor.h>
+#include <fastrtps/xmlparser/XMLProfileManager.h>
 
 using namespace eprosima::fastdds::dds;
 using namespace eprosima::fastrtps::rtps;
@@ -231,6 +232,15 @@ extern "C" {
 dds_participant *dds_participant_new(uintptr_t handle, int domain, const char *name, const char *user_data,
                                      const char **interfaces, int n_interfaces, const char **peers, int n_peers,
                                      int multicast, int loopback, int off, char *error) {
+	// Between participants of one process Fast DDS calls from one into the other, under locks of both: deleting an endpoint of one
+	// while the other acknowledges could lock for ever (seen with 2.9). They speak over UDP as all others do. It is a setting of
+	// the library and must be made before the first participant.
+	static std::once_flag apart;
+	std::call_once(apart, [] {
+		eprosima::fastrtps::LibrarySettingsAttributes settings;
+		settings.intraprocess_delivery = eprosima::fastrtps::INTRAPROCESS_OFF;
+		eprosima::fastrtps::xmlparser::XMLProfileManager::library_settings(settings);
+	});
 	DomainParticipantQos q = PARTICIPANT_QOS_DEFAULT;
 	q.name(name);
 	std::string s(user_data);
