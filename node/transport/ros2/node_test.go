@@ -385,7 +385,7 @@ func resident(t *testing.T) int {
 // keeps of its own participants, too.
 func TestPeerRestarts(t *testing.T) {
 	if os.Getenv("STLLM_LONG") == "" {
-		t.Skip("takes a minute: set STLLM_LONG=1")
+		t.Skip("takes minutes: set STLLM_LONG=1")
 	}
 	n := testNode(t, Config{})
 	p := speak(t, n, "chat", &msgs.String{}, transport.StaticQoS())
