@@ -38,9 +38,9 @@ func (a *app) trainCommand() *cobra.Command {
 the aligner with a regression head, and the aligner with the decoder on answers. OUT/model is a model folder at any time,
 OUT/train.jsonl the log, OUT/state what a killed run goes on from: run the same command again.
 
---init DIR starts from a model folder instead of nothing and leaves the encoders' stages out, unless --steps names them; with --freeze, prefixes of
-weights stay as they are (--freeze model.,lm_head. leaves the aligner alone to be trained, as in the paper but for the
-projector, which only the vision stage trains).`,
+--init DIR starts from a model folder instead of nothing and leaves the encoders' stages out, unless --steps names them.
+With --freeze, prefixes of weights stay as they are: --freeze model.,lm_head. leaves the aligner alone to be trained, as in
+the paper but for the projector, which only the vision stage trains.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.train(cmd, f) },
 	}

@@ -151,15 +151,20 @@ func (t *Tour) held(at float64) render.Vec {
 	return render.Vec{float32(p.X), float32(p.Y), float32(p.Z)}
 }
 
+// moving is the event that moves an item at a time, and how far it is from 0 to 1; nil for none.
+func (t *Tour) moving(item int, at float64) (e *Event, f float64) {
+	for i := range t.Events {
+		if e := &t.Events[i]; e.Item == item && at >= e.Start && at < e.Stop {
+			return e, (at - e.Start) / (e.Stop - e.Start)
+		}
+	}
+	return nil, 0
+}
+
 // ItemPlace is the place of an item at a time; carried tells that a hand has it.
 func (t *Tour) ItemPlace(item int, at float64) (pos render.Vec, yaw float64, carried bool) {
 	it := t.Items[item]
-	for i := range t.Events {
-		e := &t.Events[i]
-		if e.Item != item || at < e.Start || at >= e.Stop {
-			continue
-		}
-		f := (at - e.Start) / (e.Stop - e.Start)
+	if e, f := t.moving(item, at); e != nil {
 		if e.Verb == Take {
 			lie := it.At(e.Start - 1e-6)
 			return lie.Pos.Lerp(t.held(at), float32(smoothstep(2*f-1))), lie.Yaw, f > 0.5
@@ -220,11 +225,7 @@ func (t *Tour) InUse(thing int, at float64) bool {
 // Handled tells whether one can see that a hand has an item: it is carried, or the hand is just at it.
 func (t *Tour) Handled(item int, at float64) bool {
 	const near = 0.3 // of an event: the hand comes until half of a take, and goes from half of a put on
-	for _, e := range t.Events {
-		if e.Item != item || at < e.Start || at >= e.Stop {
-			continue
-		}
-		f := (at - e.Start) / (e.Stop - e.Start)
+	if e, f := t.moving(item, at); e != nil {
 		return e.Verb == Take && f > near || e.Verb == Put && f < 1-near
 	}
 	return t.Items[item].At(at).Thing < 0

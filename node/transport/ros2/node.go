@@ -120,8 +120,7 @@ func (n *Node) joinGraph() (err error) {
 
 // twin tells once of each other participant that has a node with this node's name.
 func (n *Node) twin(p participantEntities) {
-	same := slices.ContainsFunc(p.nodes, func(e nodeEntities) bool { return under(e.namespace, e.name) == n.Name() })
-	same = same && p.gid != n.gid
+	same := p.gid != n.gid && slices.ContainsFunc(p.nodes, func(e nodeEntities) bool { return under(e.namespace, e.name) == n.Name() })
 	n.mu.Lock()
 	same = same && n.graph.known(p.gid) // looked at under the lock under which discovered forgets it
 	news := same && !n.twins[p.gid]
