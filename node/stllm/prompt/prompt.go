@@ -89,28 +89,14 @@ func (b *Builder) Build(question string, times []float64, seconds float64) (Prom
 	if b.opt.Timed {
 		text = TimeSentence(times, seconds) + "\n" + question
 	}
-	// One call to Encode for each stretch between special tokens, as the reference's tokenizer splits the text there.
-	user := append([]int32{b.start}, b.tok.Encode("user\n")...)
-	user = append(user, PointCloud)
-	user = append(user, b.tok.Encode("\n")...)
-	user = append(user, Video)
-	user = append(user, b.tok.Encode("\n"+text)...)
-	user = append(user, b.end)
-	user = append(user, b.tok.Encode("\n")...)
-
+	user := b.user("\n" + text)
 	ids := b.SystemIDs()
 	ids = append(ids, user...)
 	if b.opt.GenerationHeader {
 		ids = append(ids, b.start)
 		ids = append(ids, b.tok.Encode("assistant\n")...)
 	}
-	q := make([]int32, 0, len(user)-2)
-	for _, id := range user {
-		if id >= 0 {
-			q = append(q, id)
-		}
-	}
-	return Prompt{IDs: ids, QFormer: q, Text: text}, nil
+	return Prompt{IDs: ids, QFormer: words(user), Text: text}, nil
 }
 
 // Prefix are the tokens before the first placeholder: the same for every question.
