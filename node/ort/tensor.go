@@ -173,3 +173,21 @@ func wrap(v ort.Value) (*Tensor, error) {
 	}
 	return t, nil
 }
+
+// View makes a tensor over bytes of a float type, little endian, such as a stretch of a mapped file: they are used and not
+// copied, and must stay until the tensor is closed. Nothing writes to them as long as the tensor is only an input.
+func View(t graph.DType, data []byte, shape ...int) (*Tensor, error) {
+	kind, ok := customTypes[t]
+	if !ok {
+		return nil, fmt.Errorf("tensor of %s: expected float32, float16 or bfloat16", t)
+	}
+	s, n := shapeOf(shape)
+	if n*t.Size() != len(data) {
+		return nil, fmt.Errorf("tensor of %s %v has %d bytes, %d were given", t, shape, n*t.Size(), len(data))
+	}
+	v, err := ort.NewCustomDataTensor(s, data, kind)
+	if err != nil {
+		return nil, fmt.Errorf("tensor of shape %v: %w", shape, err)
+	}
+	return &Tensor{value: v, dtype: t, shape: append([]int(nil), shape...), data: unsafe.Pointer(unsafe.SliceData(data))}, nil
+}

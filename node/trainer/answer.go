@@ -201,8 +201,5 @@ func (t *Trainer) say(b *module.Builder, latents *graph.Value) (logits, loss *gr
 	rows := g.Gather(g.Reshape(x, graph.N("all"), d), at, 0)
 	logits = g.Linear(rows, b.Weight("lm_head.weight", c.VocabSize, c.HiddenSize), nil)
 	label := g.Input("label", graph.Int64, graph.N("answers"))
-	values := g.Floats(graph.Float32, []float32{0, 1}, 2)
-	hot := g.Op("OneHot", "", []*graph.Value{label, g.Ints([]int64{int64(c.VocabSize)}), values}, []graph.Attr{{Name: "axis", Value: int64(-1)}},
-		graph.Out{DType: graph.Float32, Shape: graph.Shape{graph.N("answers"), graph.D(c.VocabSize)}})[0]
-	return logits, g.Neg(mean(g, g.Sum(g.Mul(g.LogSoftmax(logits), hot), 1, false)))
+	return logits, crossEntropy(g, logits, label, c.VocabSize)
 }

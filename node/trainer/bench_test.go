@@ -64,13 +64,13 @@ func BenchmarkJointStep(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	peer := startPeer(b, python, tr, s.program, batch)
+	peer := startPeer(b, python, tr, s.program.sums(), batch)
 	if math.Abs(peer.Loss-loss) > 1e-3*math.Abs(loss) {
 		b.Fatalf("the peer's loss is %g, ours %g: it runs another step", peer.Loss, loss)
 	}
-	for i, name := range s.program.names {
+	for i, name := range s.program.sums().names {
 		ours := 0.0
-		for _, v := range s.program.grads[i] {
+		for _, v := range s.program.sums().grads[i] {
 			ours = max(ours, math.Abs(float64(v)))
 		}
 		if math.Abs(ours-peer.Largest[name]) > 0.02*ours+1e-6 {

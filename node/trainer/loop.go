@@ -30,7 +30,7 @@ type stage struct {
 	micro    int // runs whose gradients are summed for one step
 	seen     int // of a run
 	schedule Schedule
-	program  *program
+	program  runner
 	opt      *AdamW
 	// make gives the batch of a run; the same number gives the same batch. It is called from several goroutines.
 	make func(run int, r *rand.Rand) (Batch, error)
@@ -78,7 +78,7 @@ func (s *stage) run(ctx context.Context, seed uint64, first int, workers int, lo
 			sum, count = sum+loss, count+1
 		}
 		rate := s.schedule.at(float64(step) / float64(s.steps))
-		n, err := s.opt.apply(s.program, s.micro, rate)
+		n, err := s.opt.apply(s.program.sums(), s.micro, rate)
 		if err != nil {
 			return fmt.Errorf("stage %s: %w", s.name, err)
 		}

@@ -8,28 +8,45 @@ import (
 	"math"
 	"slices"
 
+	"github.com/stllm/stllm/node/checkpoint"
 	"github.com/stllm/stllm/node/graph"
 	"github.com/stllm/stllm/node/ort"
 	"github.com/stllm/stllm/node/trainer/backward"
 	"github.com/stllm/stllm/node/trainer/weights"
 )
 
-// Feed is the data of one input; exactly one of the slices is set.
+// Feed is the data of one input; exactly one of the slices, or Stored, is set.
 type Feed struct {
 	Shape    []int
 	Float32s []float32
 	Int32s   []int32
 	Int64s   []int64
+	Stored   *checkpoint.Tensor // a weight in the type that it has in its file, by its own shape
 }
 
 func (f Feed) tensor() (*ort.Tensor, error) {
 	switch {
+	case f.Stored != nil:
+		return storedTensor(f.Stored)
 	case f.Int32s != nil:
 		return ort.New(f.Int32s, f.Shape...)
 	case f.Int64s != nil:
 		return ort.New(f.Int64s, f.Shape...)
 	}
 	return ort.New(f.Float32s, f.Shape...)
+}
+
+// storedTensor views a float tensor of a file.
+func storedTensor(t *checkpoint.Tensor) (*ort.Tensor, error) {
+	kind, ok := map[checkpoint.DType]graph.DType{checkpoint.F32: graph.Float32, checkpoint.F16: graph.Float16, checkpoint.BF16: graph.BFloat16}[t.DType]
+	if !ok {
+		return nil, fmt.Errorf("%s is stored as %s, expected F32, F16 or BF16", t.Name, t.DType)
+	}
+	shape := make([]int, len(t.Shape))
+	for i, d := range t.Shape {
+		shape[i] = int(d)
+	}
+	return ort.View(kind, t.Data, shape...)
 }
 
 // Batch is what one run of a program is fed with.
@@ -40,6 +57,7 @@ type Batch map[string]Feed
 type program struct {
 	session *ort.Session
 	names   []string // of the parameters
+	as      []string // their names in the graph
 	params  []*weights.Tensor
 	grads   [][]float32 // sums since the last step; nil for a program that does not train
 	show    []string
@@ -51,6 +69,11 @@ func (p *program) takes(name string) bool { return p.inputs[name] }
 
 // newProgram finishes a graph. Inputs that the weights know by name are parameters; show are values to be returned.
 func newProgram(env *ort.Environment, g *graph.Graph, w *weights.Set, loss *graph.Value, show map[string]*graph.Value, o ort.Options) (*program, error) {
+	return newLink(env, g, w, loss, nil, show, o)
+}
+
+// newLink is newProgram that also returns the gradient of a value, unless it is nil, under [slope].
+func newLink(env *ort.Environment, g *graph.Graph, w *weights.Set, loss, back *graph.Value, show map[string]*graph.Value, o ort.Options) (*program, error) {
 	if err := g.Err(); err != nil {
 		return nil, err
 	}
@@ -64,15 +87,23 @@ func newProgram(env *ort.Environment, g *graph.Graph, w *weights.Set, loss *grap
 		}
 		p.names, p.params, values = append(p.names, in.Name), append(p.params, t), append(values, in)
 	}
+	p.as = p.names
 	for name, v := range show {
 		p.show = append(p.show, name)
 		g.Output(name, v)
 	}
-	slices.Sort(p.show)
 	if loss != nil {
+		if back != nil {
+			values = append(values, back)
+		}
 		grads, err := backward.Of(g, loss, values)
 		if err != nil {
 			return nil, err
+		}
+		if back != nil {
+			p.show = append(p.show, slope)
+			g.Output(slope, grads[len(p.names)])
+			grads = grads[:len(p.names)]
 		}
 		g.Output("loss", g.Unsqueeze(loss, 0)) // the Go binding knows no scalars
 		for i, d := range grads {
@@ -80,6 +111,7 @@ func newProgram(env *ort.Environment, g *graph.Graph, w *weights.Set, loss *grap
 			p.grads = append(p.grads, make([]float32, len(p.params[i].Data)))
 		}
 	}
+	slices.Sort(p.show)
 	m, err := g.Model()
 	if err != nil {
 		return nil, err
@@ -90,7 +122,25 @@ func newProgram(env *ort.Environment, g *graph.Graph, w *weights.Set, loss *grap
 	return p, nil
 }
 
-func (p *program) close() error { return p.session.Close() }
+// slope is what a program shows of the gradient of the value that newLink was asked for.
+const slope = "slope"
+
+func (p *program) close() error {
+	if p == nil {
+		return nil
+	}
+	return p.session.Close()
+}
+
+// sums is what the optimizer looks at.
+func (p *program) sums() *program { return p }
+
+// runner is what a stage runs: one program, or several that make one step together.
+type runner interface {
+	run(ctx context.Context, b Batch) (loss float64, shown map[string][]float32, err error)
+	sums() *program
+	close() error
+}
 
 // run returns the loss and the shown values, and adds the gradients to those since the last step.
 func (p *program) run(ctx context.Context, b Batch) (loss float64, shown map[string][]float32, err error) {
@@ -102,7 +152,7 @@ func (p *program) run(ctx context.Context, b Batch) (loss float64, shown map[str
 		}
 	}
 	for i, t := range p.params {
-		if in[p.names[i]], err = ort.New(t.Data, t.Shape...); err != nil {
+		if in[p.as[i]], err = ort.New(t.Data, t.Shape...); err != nil {
 			return 0, nil, fmt.Errorf("parameter %s: %w", t.Name, err)
 		}
 	}
@@ -126,10 +176,11 @@ func (p *program) run(ctx context.Context, b Batch) (loss float64, shown map[str
 	if err != nil {
 		return 0, nil, err
 	}
-	if loss = float64(l[0]); math.IsNaN(loss) || math.IsInf(loss, 0) {
-		return loss, shown, &NotFiniteError{Tensor: "loss"}
+	loss = float64(l[0])
+	if err := finite("loss", loss); err != nil {
+		return loss, shown, err
 	}
-	for i, name := range p.names {
+	for i, name := range p.as {
 		d, err := out["grad "+name].Floats()
 		if err != nil {
 			return 0, nil, err
@@ -140,6 +191,13 @@ func (p *program) run(ctx context.Context, b Batch) (loss float64, shown map[str
 		}
 	}
 	return loss, shown, nil
+}
+
+func finite(what string, v float64) error {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return &NotFiniteError{Tensor: what}
+	}
+	return nil
 }
 
 // NotFiniteError says where training went out of bounds.

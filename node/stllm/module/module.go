@@ -34,6 +34,9 @@ type Builder struct {
 	// Train, when not nil, tells which weights are inputs of the graph rather than constants, so that a trainer can change
 	// them from run to run.
 	Train func(name string) bool
+	// Given, when not nil, tells which weights are inputs of the graph in the type that they are stored in, so that one graph
+	// does for layers of one kind and no file has to be converted as a whole.
+	Given func(name string) bool
 	// Quantised collects the error of each matrix that was quantised.
 	Quantised []QuantisedMatrix
 
@@ -72,17 +75,29 @@ func (b *Builder) Weight(name string, sizes ...int) *graph.Value {
 		return b.G.Failf("%w", err)
 	}
 	if b.Train != nil && b.Train(name) {
-		return b.parameter(name, sizes)
+		return b.parameter(name, b.DType, sizes)
+	}
+	if b.Given != nil && b.Given(name) {
+		return b.given(t, name, sizes)
 	}
 	return b.tensor(t, name, sizes...)
 }
 
+// given is a weight as an input of its stored type.
+func (b *Builder) given(t *checkpoint.Tensor, name string, sizes []int) *graph.Value {
+	stored, ok := storedAs[t.DType]
+	if !ok {
+		return b.G.Failf("weight %s is stored as %s, expected F32, F16 or BF16", name, t.DType)
+	}
+	return b.G.Cast(b.parameter(name, stored, sizes), b.DType)
+}
+
 // parameter is a weight as an input of the graph; a weight that is used twice is one input.
-func (b *Builder) parameter(name string, sizes []int) *graph.Value {
+func (b *Builder) parameter(name string, t graph.DType, sizes []int) *graph.Value {
 	if v, ok := b.G.Value(name); ok {
 		return v
 	}
-	return b.G.Input(name, b.DType, graph.S(sizes...)...)
+	return b.G.Input(name, t, graph.S(sizes...)...)
 }
 
 // Reshaped is Weight for a tensor that the graph sees in another shape of the same size.
@@ -99,7 +114,10 @@ func (b *Builder) Reshaped(name string, stored []int, sizes ...int) *graph.Value
 		return b.G.Failf("%w", err)
 	}
 	if b.Train != nil && b.Train(name) {
-		return b.G.Reshape(b.parameter(name, stored), graph.S(sizes...)...)
+		return b.G.Reshape(b.parameter(name, b.DType, stored), graph.S(sizes...)...)
+	}
+	if b.Given != nil && b.Given(name) {
+		return b.G.Reshape(b.given(t, name, stored), graph.S(sizes...)...)
 	}
 	return b.tensor(t, name, sizes...)
 }

@@ -19,9 +19,9 @@ func (c DecoderConfig) Sequence(b *Builder, x, place, mask *graph.Value, positio
 	row := func(table []float32) *graph.Value { // [S,half]
 		return g.Gather(g.Floats(b.DType, table, positions, c.HeadDim/2), place, 0)
 	}
-	rot := rotary{row(cos), row(sin)}
+	turn := Turn{row(cos), row(sin)}
 	for i := range c.NumHiddenLayers {
-		g.Scope(fmt.Sprintf("llm%d", i), func() { x = c.sequenceLayer(b, x, mask, i, rot) })
+		g.Scope(fmt.Sprintf("llm%d", i), func() { x = c.Layer(b, x, mask, i, turn) })
 		if g.Err() != nil {
 			return g.Failf("")
 		}
@@ -29,7 +29,11 @@ func (c DecoderConfig) Sequence(b *Builder, x, place, mask *graph.Value, positio
 	return g.RMSNorm(x, b.Weight("model.norm.weight", c.HiddenSize), c.RMSNormEps)
 }
 
-func (c DecoderConfig) sequenceLayer(b *Builder, x, mask *graph.Value, i int, rot rotary) *graph.Value {
+// Turn are the rows of the rotary embedding's tables for the positions of a sequence, [S, HeadDim/2] each.
+type Turn struct{ Cos, Sin *graph.Value }
+
+// Layer is layer i of [DecoderConfig.Sequence] alone: [B,S,D] to [B,S,D].
+func (c DecoderConfig) Layer(b *Builder, x, mask *graph.Value, i int, rot Turn) *graph.Value {
 	g := b.G
 	prefix := fmt.Sprintf("model.layers.%d.", i)
 	wide, narrow := c.NumAttentionHeads*c.HeadDim, c.NumKeyValueHeads*c.HeadDim
@@ -42,7 +46,7 @@ func (c DecoderConfig) sequenceLayer(b *Builder, x, mask *graph.Value, i int, ro
 	}
 	turn := func(x *graph.Value) *graph.Value {
 		// The rows of the tables are those of the sequence, from 0 on.
-		return g.Op("RotaryEmbedding", graph.Microsoft, []*graph.Value{x, g.Ints([]int64{0}), rot.cos, rot.sin}, nil, graph.Out{DType: x.DType, Shape: x.Shape})[0]
+		return g.Op("RotaryEmbedding", graph.Microsoft, []*graph.Value{x, g.Ints([]int64{0}), rot.Cos, rot.Sin}, nil, graph.Out{DType: x.DType, Shape: x.Shape})[0]
 	}
 	q, k = turn(q), turn(k)
 	// Heads that share keys lie side by side: [B, key heads, sharing, S, d].

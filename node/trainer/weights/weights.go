@@ -130,3 +130,24 @@ func (s *Set) Write(dir string, dtype checkpoint.DType, names []string) error {
 	}
 	return os.Rename(tmp, path)
 }
+
+// Pick reads tensors of an open folder by name.
+func Pick(f *checkpoint.Folder, names []string) (*Set, error) {
+	s := NewSet()
+	for _, name := range names {
+		t, ok := f.Tensor(name)
+		if !ok {
+			return nil, fmt.Errorf("read weights: tensor %s is missing from %s", name, f.Dir)
+		}
+		data, err := t.Float32()
+		if err != nil {
+			return nil, fmt.Errorf("read weights: %s: %w", name, err)
+		}
+		shape := make([]int, len(t.Shape))
+		for i, d := range t.Shape {
+			shape[i] = int(d)
+		}
+		s.Put(&Tensor{name, shape, data})
+	}
+	return s, nil
+}

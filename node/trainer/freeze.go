@@ -1,0 +1,68 @@
+package trainer
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/stllm/stllm/node/checkpoint"
+	"github.com/stllm/stllm/node/checkpoint/config"
+	"github.com/stllm/stllm/node/checkpoint/layout"
+)
+
+// paper stands among freeze patterns for what the paper leaves as it was: vision, points and language (mm_tunable_parts is
+// mm_mlp_adapter, qformer, ray_encoder).
+const paper = "paper"
+
+// alwaysFrozen are the parts that run ahead of the training step, once for every picture and map, and the token embeddings,
+// which are read row by row.
+func alwaysFrozen() []string {
+	return []string{layout.Vision, layout.PointEncoder, "model.embed_tokens."}
+}
+
+func paperFreeze() []string {
+	return append(alwaysFrozen(), "model.layers.", "model.norm.", "lm_head.", "model.image_newline")
+}
+
+// Matches tells whether a freeze pattern names a weight: a prefix, or with * a whole name.
+func Matches(pattern, name string) bool {
+	if strings.Contains(pattern, "*") {
+		ok, err := path.Match(pattern, name)
+		return err == nil && ok
+	}
+	return strings.HasPrefix(name, pattern)
+}
+
+// tunable lists the weights that a fine-tune of the published profile trains when patterns are frozen. A pattern that names no
+// weight is an error, as is a list that leaves nothing.
+func tunable(c *config.Config, freeze []string) ([]string, error) {
+	parts, err := layout.Parts(c)
+	if err != nil {
+		return nil, err
+	}
+	var all, used []string
+	for _, p := range parts {
+		for _, spec := range p.Tensors {
+			if all = append(all, spec.Name); !p.Unused && !hasPrefix(spec.Name, alwaysFrozen()) {
+				used = append(used, spec.Name)
+			}
+		}
+	}
+	for _, pattern := range freeze {
+		list := []string{pattern}
+		if pattern == paper {
+			list = paperFreeze()
+		} else if pattern == "" || !slices.ContainsFunc(all, func(name string) bool { return Matches(pattern, name) }) {
+			return nil, fmt.Errorf("--freeze %q names no weight of the model; expected %s (what the paper freezes), a prefix such as qformer. or model.layers., or a pattern with * (`stllm model info --tensors` lists the names)", pattern, paper)
+		}
+		used = slices.DeleteFunc(used, func(name string) bool {
+			return slices.ContainsFunc(list, func(p string) bool { return Matches(p, name) })
+		})
+	}
+	if len(used) == 0 {
+		return nil, fmt.Errorf("--freeze %s leaves nothing to train", checkpoint.ListNames(freeze))
+	}
+	slices.Sort(used)
+	return used, nil
+}
