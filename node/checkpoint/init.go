@@ -154,18 +154,24 @@ func (w *FolderWriter) Close() error {
 	if len(w.shards) == 1 {
 		return nil
 	}
+	shardOf := map[string]string{}
+	for name, i := range w.shardOf {
+		shardOf[name] = w.names[i]
+	}
+	return WriteIndex(w.dir, w.total, shardOf)
+}
+
+// WriteIndex writes the index of a folder with shards: the bytes of all tensors, and which file each of them is in.
+func WriteIndex(dir string, total int64, shardOf map[string]string) error {
 	index := struct {
 		Metadata  map[string]int64  `json:"metadata"`
 		WeightMap map[string]string `json:"weight_map"`
-	}{map[string]int64{"total_size": w.total}, map[string]string{}}
-	for name, i := range w.shardOf {
-		index.WeightMap[name] = w.names[i]
-	}
+	}{map[string]int64{"total_size": total}, shardOf}
 	data, err := json.MarshalIndent(index, "", "  ")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(w.dir, "model.safetensors.index.json"), append(data, '\n'), 0o644)
+	return os.WriteFile(filepath.Join(dir, "model.safetensors.index.json"), append(data, '\n'), 0o644)
 }
 
 // Abort gives up and removes what was written.

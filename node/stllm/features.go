@@ -45,12 +45,7 @@ func (m *mapFeatures) place(i int) (x, y, z float64) {
 
 // EncodeFrame resizes as Pillow does, normalises and runs the vision tower, the projector and the pool.
 func (n *Network) EncodeFrame(ctx context.Context, img *imaging.RGB) (FrameFeatures, error) {
-	size := n.cfg.VisionConfig.ImageSize
-	small, err := img.Resize(size, size)
-	if err != nil {
-		return nil, fmt.Errorf("encode a frame: %w", err)
-	}
-	pixels, err := ort.New(normalise(small), 1, 3, size, size)
+	pixels, err := n.pixels(img)
 	if err != nil {
 		return nil, fmt.Errorf("encode a frame: %w", err)
 	}
@@ -72,6 +67,16 @@ func (n *Network) EncodeFrame(ctx context.Context, img *imaging.RGB) (FrameFeatu
 		*to = append([]float32(nil), values...)
 	}
 	return &f, nil
+}
+
+// pixels is a picture as the vision tower takes it [1,3,S,S].
+func (n *Network) pixels(img *imaging.RGB) (*ort.Tensor, error) {
+	size := n.cfg.VisionConfig.ImageSize
+	small, err := img.Resize(size, size)
+	if err != nil {
+		return nil, &InputError{err}
+	}
+	return ort.New(normalise(small), 1, 3, size, size)
 }
 
 // normalise is SigLIP's image processor after the resize: u8·(1/255) rounded to float32, minus 0.5, over 0.5; channels first.
@@ -120,27 +125,35 @@ func (n *Network) EncodeMap(ctx context.Context, cloud *scene.Cloud) (MapFeature
 	if err != nil {
 		return nil, fmt.Errorf("encode the map: %w", err)
 	}
-	in := ort.Values{}
-	defer in.Close()
-	for _, f := range feeds {
-		if in[f.Name], err = tensorOf(f); err != nil {
-			return nil, fmt.Errorf("encode the map: input %s: %w", f.Name, err)
-		}
-	}
-	out, err := n.points.Run(ctx, in, nil)
-	if err != nil {
+	if m.features, err = n.runPoints(ctx, feeds); err != nil {
 		return nil, fmt.Errorf("encode the map: %w", err)
 	}
-	defer out.Close()
-	features, err := out["out"].Floats()
-	if err != nil {
-		return nil, fmt.Errorf("encode the map: %w", err)
-	}
-	m.features = append([]float32(nil), features...)
 	if got, want := len(m.features), m.Voxels()*n.cfg.PcdFeatureDim; got != want {
 		return nil, fmt.Errorf("encode the map: %d numbers for %d places of %d features", got, m.Voxels(), n.cfg.PcdFeatureDim)
 	}
 	return m, nil
+}
+
+// runPoints gives the point encoder's features [N·D].
+func (n *Network) runPoints(ctx context.Context, feeds []network.Feed) ([]float32, error) {
+	in := ort.Values{}
+	defer in.Close()
+	var err error
+	for _, f := range feeds {
+		if in[f.Name], err = tensorOf(f); err != nil {
+			return nil, fmt.Errorf("input %s: %w", f.Name, err)
+		}
+	}
+	out, err := n.points.Run(ctx, in, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer out.Close()
+	features, err := out["out"].Floats()
+	if err != nil {
+		return nil, err
+	}
+	return append([]float32(nil), features...), nil
 }
 
 func tensorOf(f network.Feed) (*ort.Tensor, error) {

@@ -85,13 +85,18 @@ func Load(ctx context.Context, env *ort.Environment, dir string, o Options) (*Ne
 		return nil, err
 	}
 	n := &Network{env: env, opt: o, log: o.Log, fourier: rays.NewPublishedFourier(), dtype: dtype}
-	if err := n.load(ctx, dir); err != nil {
+	err = n.open(dir)
+	if err == nil {
+		err = n.sessions(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("load model %s: %w", dir, err), n.Close())
 	}
 	return n, nil
 }
 
-func (n *Network) load(ctx context.Context, dir string) (err error) {
+// open reads everything of a model folder but the networks.
+func (n *Network) open(dir string) (err error) {
 	if dir, err = checkpoint.ResolveFolder(dir); err != nil {
 		return err
 	}
@@ -128,9 +133,11 @@ func (n *Network) load(ctx context.Context, dir string) (err error) {
 	if err := report.Err(); err != nil {
 		return err
 	}
-	if err := n.tables(); err != nil {
-		return err
-	}
+	return n.tables()
+}
+
+// sessions makes those of all networks.
+func (n *Network) sessions(ctx context.Context) (err error) {
 	n.loaded.total = n.neededBytes()
 	for _, part := range []struct {
 		name string
@@ -213,6 +220,11 @@ func NewPrompts(tok *tokenizer.Tokenizer, c *config.Config) (*prompt.Builder, er
 		o.System = c.RobotConfig.SystemPrompt
 	}
 	return prompt.New(promptTokens{tok}, o)
+}
+
+// NewTrainingPrompts writes the text of the published training, in which the sentence on the video's times always stands.
+func NewTrainingPrompts(tok *tokenizer.Tokenizer) (*prompt.Builder, error) {
+	return prompt.New(promptTokens{tok}, prompt.Options{Timed: true})
 }
 
 // promptTokens lets a tokenizer write prompts.

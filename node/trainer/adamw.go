@@ -91,11 +91,13 @@ func (o *AdamW) apply(p *program, count int, rate float64) (norm float64, err er
 	return norm, nil
 }
 
-// Schedule is a linear warm-up and a linear decay to nothing over the last part of a stage, by its share that is done.
+// Schedule is a linear warm-up and a linear decay to nothing over the last part of a stage, or half a cosine from the end of
+// the warm-up to the end, by the share of the stage that is done.
 type Schedule struct {
 	Peak   float64
 	WarmUp float64 // share of the stage
 	Decay  float64 // share of the stage at the end over which the rate falls
+	Cosine bool    `json:",omitempty"`
 }
 
 func (s Schedule) at(done float64) float64 {
@@ -105,6 +107,9 @@ func (s Schedule) at(done float64) float64 {
 	}
 	if s.Decay > 0 {
 		r = min(r, max(0.02, (1-done)/s.Decay))
+	}
+	if s.Cosine && done > s.WarmUp {
+		r = min(r, (1+math.Cos(math.Pi*(done-s.WarmUp)/(1-s.WarmUp)))/2)
 	}
 	return s.Peak * r
 }

@@ -22,22 +22,30 @@ type state struct {
 	Folder string `json:"folder"`
 }
 
-// resume reads the state of an earlier run.
-func (t *Trainer) resume() error {
-	if err := t.sameRecipe(); err != nil {
+// keeper keeps in a run's folder what it goes on from.
+type keeper struct {
+	out   string
+	state state
+}
+
+func newKeeper(out string) keeper { return keeper{out, state{Done: map[string]int{}}} }
+
+// resume reads the state of an earlier run of the same recipe into the weights.
+func (k *keeper) resume(recipe any, w *weights.Set) error {
+	if err := k.sameRecipe(recipe); err != nil {
 		return err
 	}
-	data, err := os.ReadFile(filepath.Join(t.opt.Out, "state.json"))
+	data, err := os.ReadFile(filepath.Join(k.out, "state.json"))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(data, &t.state); err != nil {
+	if err := json.Unmarshal(data, &k.state); err != nil {
 		return fmt.Errorf("training state: %w", err)
 	}
-	saved, err := weights.Read(t.stateDir())
+	saved, err := weights.Read(k.stateDir())
 	if err != nil {
 		return fmt.Errorf("training state: %w", err)
 	}
@@ -47,20 +55,20 @@ func (t *Trainer) resume() error {
 			return err
 		}
 		name = name[len("weight/"):]
-		to, err := t.w.Get(name)
+		to, err := w.Get(name)
 		if errors.Is(err, nil) && len(to.Data) == len(from.Data) {
 			copy(to.Data, from.Data)
 			continue
 		}
-		t.w.Put(&weights.Tensor{Name: name, Shape: from.Shape, Data: from.Data}) // the regression head
+		w.Put(&weights.Tensor{Name: name, Shape: from.Shape, Data: from.Data}) // the regression head
 	}
 	return nil
 }
 
 // sameRecipe compares the run's recipe with the one that the folder was begun with.
-func (t *Trainer) sameRecipe() error {
-	path := filepath.Join(t.opt.Out, "recipe.json")
-	now, err := json.MarshalIndent(t.recipe, "", "  ")
+func (k *keeper) sameRecipe(recipe any) error {
+	path := filepath.Join(k.out, "recipe.json")
+	now, err := json.MarshalIndent(recipe, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -81,33 +89,33 @@ func (t *Trainer) sameRecipe() error {
 const firstMoment, secondMoment = "first/", "second/"
 
 // stateDir is the folder that the state names; runs of an early version had one only.
-func (t *Trainer) stateDir() string {
-	if t.state.Folder == "" {
-		return filepath.Join(t.opt.Out, "state")
+func (k *keeper) stateDir() string {
+	if k.state.Folder == "" {
+		return filepath.Join(k.out, "state")
 	}
-	return filepath.Join(t.opt.Out, t.state.Folder)
+	return filepath.Join(k.out, k.state.Folder)
 }
 
 // save writes weights and optimizer into the folder that is not in use, then the small file that names it: a full disk or a
 // kill at any point leaves what was there.
-func (t *Trainer) save(stage string, done int, opt *AdamW) error {
-	next := state{Done: maps.Clone(t.state.Done), Opt: opt.step, In: stage, Folder: "state-a"}
-	if next.Done[stage] = done; t.state.Folder == next.Folder {
+func (k *keeper) save(stage string, done int, w *weights.Set, opt *AdamW) error {
+	next := state{Done: maps.Clone(k.state.Done), Opt: opt.step, In: stage, Folder: "state-a"}
+	if next.Done[stage] = done; k.state.Folder == next.Folder {
 		next.Folder = "state-b"
 	}
 	all := weights.NewSet()
-	for _, name := range t.w.Names() {
-		w, err := t.w.Get(name)
+	for _, name := range w.Names() {
+		t, err := w.Get(name)
 		if err != nil {
 			return err
 		}
-		all.Put(&weights.Tensor{Name: "weight/" + name, Shape: w.Shape, Data: w.Data})
+		all.Put(&weights.Tensor{Name: "weight/" + name, Shape: t.Shape, Data: t.Data})
 		if m := opt.first[name]; m != nil {
-			all.Put(&weights.Tensor{Name: firstMoment + name, Shape: w.Shape, Data: m})
-			all.Put(&weights.Tensor{Name: secondMoment + name, Shape: w.Shape, Data: opt.second[name]})
+			all.Put(&weights.Tensor{Name: firstMoment + name, Shape: t.Shape, Data: m})
+			all.Put(&weights.Tensor{Name: secondMoment + name, Shape: t.Shape, Data: opt.second[name]})
 		}
 	}
-	dir := filepath.Join(t.opt.Out, next.Folder)
+	dir := filepath.Join(k.out, next.Folder)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
@@ -118,26 +126,20 @@ func (t *Trainer) save(stage string, done int, opt *AdamW) error {
 	if err != nil {
 		return err
 	}
-	tmp := filepath.Join(t.opt.Out, "state.json.new")
+	tmp := filepath.Join(k.out, "state.json.new")
 	if err := os.WriteFile(tmp, data, 0o644); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
-	if err := os.Rename(tmp, filepath.Join(t.opt.Out, "state.json")); err != nil {
+	if err := os.Rename(tmp, filepath.Join(k.out, "state.json")); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
-	t.state = next
-	if err := t.w.Write(t.modelDir(), checkpoint.F32, t.names); err != nil {
-		return err
-	}
-	if t.opt.saved != nil {
-		t.opt.saved(stage, done)
-	}
-	return t.curve()
+	k.state = next
+	return nil
 }
 
 // curve draws the log so far.
-func (t *Trainer) curve() error {
-	log, err := ReadLog(filepath.Join(t.opt.Out, "train.jsonl"))
+func (k *keeper) curve() error {
+	log, err := ReadLog(filepath.Join(k.out, "train.jsonl"))
 	if err != nil {
 		return err
 	}
@@ -145,19 +147,19 @@ func (t *Trainer) curve() error {
 	if err := Curve(&b, log); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(t.opt.Out, "curve.png"), b.Bytes(), 0o644)
+	return os.WriteFile(filepath.Join(k.out, "curve.png"), b.Bytes(), 0o644)
 }
 
 // restore gives an optimizer the moments of the run that it goes on.
-func (t *Trainer) restore(stage string, opt *AdamW) error {
-	if t.state.In != stage {
+func (k *keeper) restore(stage string, opt *AdamW) error {
+	if k.state.In != stage {
 		return nil
 	}
-	saved, err := weights.Read(t.stateDir())
+	saved, err := weights.Read(k.stateDir())
 	if err != nil {
 		return fmt.Errorf("training state: %w", err)
 	}
-	opt.step = t.state.Opt
+	opt.step = k.state.Opt
 	for _, name := range saved.Names(firstMoment) {
 		m, err := saved.Get(name)
 		if err != nil {

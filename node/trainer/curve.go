@@ -45,7 +45,7 @@ func ReadLog(path string) ([]Point, error) {
 // steps of all stages in the order in which they were run. Steps that a killed run did twice count once.
 func Curve(w io.Writer, log []Point) error {
 	loss, figures := plot.New(), plot.New()
-	loss.Title.Text, figures.Title.Text = "loss by stage", "held-out kitchens"
+	loss.Title.Text, figures.Title.Text = "loss by stage", "figures"
 	loss.X.Label.Text, figures.X.Label.Text = "steps", "steps"
 	loss.Y.Label.Text = "log10"
 	lines, marks := map[string]plotter.XYs{}, map[string]plotter.XYs{}
@@ -61,7 +61,11 @@ func Curve(w io.Writer, log []Point) error {
 			lines[p.Stage] = append(lines[p.Stage], plotter.XY{X: x, Y: math.Log10(p.Loss)})
 		}
 		for name, v := range p.Figures {
-			if !strings.HasPrefix(name, "metres") && !strings.HasSuffix(name, "precision") {
+			if strings.HasSuffix(name, "_loss") {
+				if v > 0 {
+					lines[p.Stage+" "+name] = append(lines[p.Stage+" "+name], plotter.XY{X: x, Y: math.Log10(v)})
+				}
+			} else if !strings.HasPrefix(name, "metres") && !strings.HasSuffix(name, "precision") {
 				marks[name] = append(marks[name], plotter.XY{X: x, Y: v})
 			}
 		}

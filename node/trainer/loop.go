@@ -39,6 +39,7 @@ type stage struct {
 	// measure gives figures on held-out kitchens every so many steps and at the end.
 	measure func(ctx context.Context) (map[string]float64, error)
 	every   int
+	line    int // steps between two lines of the log; 0: logEvery
 }
 
 // ahead is the number of batches that are made before they are needed.
@@ -54,6 +55,10 @@ func (s *stage) run(ctx context.Context, seed uint64, first int, workers int, lo
 	batches := s.feed(ctx, seed, first*s.micro, s.steps*s.micro, workers)
 	start, saved := time.Now(), time.Now()
 	sum, count, norm := 0.0, 0, 0.0
+	line := s.line
+	if line == 0 {
+		line = logEvery
+	}
 	for step := first; step < s.steps; step++ {
 		for range s.micro {
 			b, err := next(ctx, batches)
@@ -85,7 +90,7 @@ func (s *stage) run(ctx context.Context, seed uint64, first int, workers int, lo
 		norm = max(norm, n)
 		done := step + 1
 		measure := s.measure != nil && (s.every > 0 && done%s.every == 0 || done == s.steps)
-		if done%logEvery == 0 || done == s.steps || measure {
+		if done%line == 0 || done == s.steps || measure {
 			p := Point{Stage: s.name, Step: done, Steps: s.steps, Loss: sum / float64(max(count, 1)), Rate: rate, Norm: norm,
 				Seconds: time.Since(start).Seconds(), Seen: done * s.micro * s.seen}
 			if measure {

@@ -52,7 +52,7 @@ type Trainer struct {
 	names  []string // of the weights that are stored
 	space  *lookup.Space
 	store  *record.Store
-	state  state
+	keeper
 
 	// For the stages that read text.
 	prompts *prompt.Builder
@@ -72,7 +72,7 @@ func New(env *ort.Environment, o Options) (*Trainer, error) {
 	if o.Progress == nil {
 		o.Progress = func(Point) {}
 	}
-	t := &Trainer{opt: o, env: env, state: state{Done: map[string]int{}}}
+	t := &Trainer{opt: o, env: env, keeper: newKeeper(o.Out)}
 	model := t.modelDir()
 	fresh := false
 	if _, err := os.Stat(filepath.Join(model, "config.json")); errors.Is(err, os.ErrNotExist) {
@@ -116,7 +116,7 @@ func New(env *ort.Environment, o Options) (*Trainer, error) {
 			return nil, err
 		}
 	}
-	return t, t.resume()
+	return t, t.resume(t.recipe, t.w)
 }
 
 // language prepares what the stages with text need.
@@ -200,8 +200,22 @@ func (t *Trainer) stage(ctx context.Context, name string, log *os.File) error {
 		return errors.Join(err, s.program.close())
 	}
 	err = s.run(ctx, t.recipe.Seed, t.state.Done[name], t.opt.Workers, log, t.opt.Progress,
-		func(done int) error { return t.save(name, done, s.opt) }, t.opt.SaveEvery)
+		func(done int) error { return t.keep(name, done, s.opt) }, t.opt.SaveEvery)
 	return errors.Join(err, s.program.close())
+}
+
+// keep writes a checkpoint and the model.
+func (t *Trainer) keep(stage string, done int, opt *AdamW) error {
+	if err := t.save(stage, done, t.w, opt); err != nil {
+		return err
+	}
+	if err := t.w.Write(t.modelDir(), checkpoint.F32, t.names); err != nil {
+		return err
+	}
+	if t.opt.saved != nil {
+		t.opt.saved(stage, done)
+	}
+	return t.curve()
 }
 
 func (t *Trainer) draw(r *rand.Rand) uint64 {

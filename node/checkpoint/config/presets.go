@@ -19,6 +19,23 @@ func Default() *Config {
 	}
 }
 
+// PublishedTiny is the published graph, quirks and all, at the size of golden/core's model (0.3 M parameters): for trials of
+// everything that a published checkpoint can do. vocab is the tokenizer's size, eos its end-of-turn token.
+func PublishedTiny(vocab int, eos int32) *Config {
+	c := Default()
+	c.VocabSize, c.HiddenSize, c.IntermediateSize, c.NumHiddenLayers, c.NumAttentionHeads, c.NumKeyValueHeads = vocab, 64, 160, 3, 8, 2
+	c.MaxPositionEmbeddings, c.InitializerRange = 2048, 0.1
+	c.BOSTokenID, c.EOSTokenID = nil, IDs{eos}
+	c.VisionConfig = Vision{ModelType: "siglip_vision_model", ImageSize: 70, PatchSize: 14, NumChannels: 3, HiddenSize: 48,
+		IntermediateSize: 88, NumHiddenLayers: 4, NumAttentionHeads: 4, HiddenAct: "gelu_pytorch_tanh", LayerNormEps: 1e-6}
+	c.QFormerConfig.HiddenSize, c.QFormerConfig.IntermediateSize, c.QFormerConfig.NumAttentionHeads, c.QFormerConfig.EncoderHiddenSize = 40, 72, 4, 32
+	c.QFormerConfig.VocabSize, c.QFormerConfig.MaxPositionEmbeddings = 32, 32
+	c.MMHiddenSize, c.ImgNumPatches, c.ImgFeatureDim, c.ImgEncoderFeatureDim, c.PcdFeatureDim = 48, 9, 40, 64, 32
+	c.NumFrames, c.VoxelSize = 4, 0.2
+	c.PointEncoderConfig.Stem, c.PointEncoderConfig.Encoder, c.PointEncoderConfig.Decoder = 8, []int{16, 24}, []int{24, 16}
+	return c
+}
+
 func mink18A() PointEncoder {
 	return PointEncoder{Type: MinkUNet, Stem: 32, Encoder: []int{32, 64, 128, 256}, Decoder: []int{128, 128, 96, 96},
 		Points: 40000, Tokens: 2048, Kept: 1024, HiddenSize: 256, Heads: 4, FFN: 128, Layers: 3, Samples: 64, Samples2: 32,

@@ -175,7 +175,7 @@ func (a *app) modelCommand() *cobra.Command {
 			return nil
 		},
 	}
-	initCmd.Flags().StringVar(&name, "config", "nano", "nano (5 M parameters), published (8 G, about 16 GB) published-tenth (a tenth of its depth) or so400m-0.5b (1.1 G, with Qwen2-0.5B's shape)")
+	initCmd.Flags().StringVar(&name, "config", "nano", "nano (5 M parameters), published (8 G, about 16 GB) published-tenth (a tenth of its depth), published-tiny (0.5 M, for trials) or so400m-0.5b (1.1 G, with Qwen2-0.5B's shape)")
 	initCmd.Flags().Uint64Var(&seed, "seed", 1, "the same seed gives the same bytes")
 	var points string
 	var all bool

@@ -21,8 +21,8 @@ const vocabulary = 1600
 // specials are the template's tokens, in the order of their ids after the ordinary ones.
 func specials() []string { return []string{"<|endoftext|>", "<|im_start|>", "<|im_end|>"} }
 
-// Init writes a model folder: config "nano", "published", "published-tenth" (a tenth of its depth), or "so400m-0.5b" (with the
-// shape of Qwen2-0.5B for a language model). Its weights are generated from the seed and untrained, which its id says.
+// Init writes a model folder: config "nano", "published", "published-tenth" (a tenth of its depth), "published-tiny" (its graph
+// at a size for trials), or "so400m-0.5b" (with the shape of Qwen2-0.5B for a language model). Its weights are generated from the seed and untrained, which its id says.
 func Init(ctx context.Context, dir, name string, seed uint64, progress func(done, total int64)) error {
 	if err := checkpoint.Vacant(dir); err != nil {
 		return fmt.Errorf("model %w", err)
@@ -50,6 +50,8 @@ func Init(ctx context.Context, dir, name string, seed uint64, progress func(done
 	switch name {
 	case "nano":
 		c = config.Nano((t.Size()+63)/64*64, end)
+	case "published-tiny":
+		c = config.PublishedTiny((t.Size()+63)/64*64, end)
 	case "published", "published-tenth", "so400m-0.5b":
 		// No published tokenizer can be shipped; the small one stands in, and the vocabulary keeps its published size.
 		c = config.Default()
@@ -62,7 +64,7 @@ func Init(ctx context.Context, dir, name string, seed uint64, progress func(done
 			c.ImgEncoderFeatureDim = c.HiddenSize
 		}
 	default:
-		return fmt.Errorf("config is %q, expected nano, published, published-tenth or so400m-0.5b", name)
+		return fmt.Errorf("config is %q, expected nano, published, published-tenth, published-tiny or so400m-0.5b", name)
 	}
 	specs, err := layout.Tensors(c)
 	if err != nil {

@@ -104,9 +104,14 @@ func (s *Set) Tensor(names ...string) (*checkpoint.Tensor, bool) {
 	return nil, false
 }
 
-// Write puts the tensors with the given names into model.safetensors of a folder, in one step: a full disk or a kill leaves
-// the file that was there.
+// Write puts the tensors with the given names into model.safetensors of a folder, as WriteFile does.
 func (s *Set) Write(dir string, dtype checkpoint.DType, names []string) error {
+	return s.WriteFile(filepath.Join(dir, "model.safetensors"), dtype, names)
+}
+
+// WriteFile puts the tensors with the given names into a file, in one step: a full disk or a kill leaves the file that was
+// there.
+func (s *Set) WriteFile(path string, dtype checkpoint.DType, names []string) error {
 	var list []*checkpoint.Tensor
 	for _, name := range names {
 		t, err := s.Get(name)
@@ -123,7 +128,6 @@ func (s *Set) Write(dir string, dtype checkpoint.DType, names []string) error {
 		}
 		list = append(list, &checkpoint.Tensor{Name: name, DType: dtype, Shape: shape, Length: int64(len(data)), Data: data})
 	}
-	path := filepath.Join(dir, "model.safetensors")
 	tmp := path + ".new"
 	if err := checkpoint.WriteSafetensors(tmp, map[string]string{"format": "pt"}, list); err != nil {
 		return errors.Join(fmt.Errorf("write weights: %w", err), os.Remove(tmp))
