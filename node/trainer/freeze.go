@@ -25,8 +25,22 @@ func paperFreeze() []string {
 	return append(alwaysFrozen(), "model.layers.", "model.norm.", "lm_head.", "model.image_newline")
 }
 
-// Matches tells whether a freeze pattern names a weight: a prefix, or with * a whole name.
-func Matches(pattern, name string) bool {
+// FreezeJoint are freeze prefixes of the joint stage of a [Trainer], which trains neither vision nor points: "paper" stands for the
+// language model there.
+func FreezeJoint(freeze []string) []string {
+	var out []string
+	for _, p := range freeze {
+		if p == paper {
+			out = append(out, "model.", "lm_head.")
+		} else {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// matches tells whether a freeze pattern names a weight: a prefix, or with * a whole name.
+func matches(pattern, name string) bool {
 	if strings.Contains(pattern, "*") {
 		ok, err := path.Match(pattern, name)
 		return err == nil && ok
@@ -53,11 +67,11 @@ func tunable(c *config.Config, freeze []string) ([]string, error) {
 		list := []string{pattern}
 		if pattern == paper {
 			list = paperFreeze()
-		} else if pattern == "" || !slices.ContainsFunc(all, func(name string) bool { return Matches(pattern, name) }) {
+		} else if pattern == "" || !slices.ContainsFunc(all, func(name string) bool { return matches(pattern, name) }) {
 			return nil, fmt.Errorf("--freeze %q names no weight of the model; expected %s (what the paper freezes), a prefix such as qformer. or model.layers., or a pattern with * (`stllm model info --tensors` lists the names)", pattern, paper)
 		}
 		used = slices.DeleteFunc(used, func(name string) bool {
-			return slices.ContainsFunc(list, func(p string) bool { return Matches(p, name) })
+			return slices.ContainsFunc(list, func(p string) bool { return matches(p, name) })
 		})
 	}
 	if len(used) == 0 {

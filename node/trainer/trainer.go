@@ -116,13 +116,41 @@ func New(env *ort.Environment, o Options) (*Trainer, error) {
 			return nil, err
 		}
 	}
-	return t, t.resume(t.recipe, t.w)
+	if err := t.resume(t.recipe, t.w); err != nil {
+		return nil, err
+	}
+	return t, t.unshard()
+}
+
+// unshard makes one file of a model that came in shards: readers go by the index where there is one, and would pass over what is
+// trained. The index goes first, then what it named, so that a kill in between leaves a model that can be read.
+func (t *Trainer) unshard() error {
+	dir := t.modelDir()
+	index := filepath.Join(dir, "model.safetensors.index.json")
+	if _, err := os.Stat(index); errors.Is(err, os.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if err := t.w.Write(dir, checkpoint.F32, t.names); err != nil {
+		return err
+	}
+	shards, err := filepath.Glob(filepath.Join(dir, "model-*.safetensors"))
+	if err != nil {
+		return err
+	}
+	for _, file := range append([]string{index}, shards...) {
+		if err := os.Remove(file); err != nil {
+			return fmt.Errorf("join the model's shards: %w", err)
+		}
+	}
+	return nil
 }
 
 // language prepares what the stages with text need.
 func (t *Trainer) language() error {
 	if o := t.cfg.RobotConfig; o == nil || !o.PatchMemory || t.cfg.PooledGrid() != 1 || t.cfg.STLLM3D {
-		return errors.New("the trainer knows models of the robot profile with robot_config.patch_memory and one pooled token a frame (as `stllm model init --config nano` makes them)")
+		return errors.New("the trainer knows models of the robot profile with robot_config.patch_memory and one pooled token a frame (as `stllm model init --config nano` makes them); the published profile is fine-tuned on items: stllm train --items")
 	}
 	var err error
 	if t.prompts, err = stllm.NewPrompts(t.tok, t.cfg); err != nil {

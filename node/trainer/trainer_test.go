@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"math"
 	"os"
@@ -191,5 +192,14 @@ func TestSchedule(t *testing.T) {
 		if got := s.at(c.at); got < c.low || got > c.high {
 			t.Errorf("rate at %v is %v, expected %v to %v", c.at, got, c.low, c.high)
 		}
+	}
+	s = Schedule{Peak: 2, WarmUp: 0.04, Cosine: true}
+	for _, c := range []struct{ at, low, high float64 }{{0, 0.01, 0.2}, {0.02, 0.9, 1.2}, {0.04, 1.99, 2}, {0.52, 0.99, 1.01}, {0.76, 0.28, 0.3}, {1, 0, 1e-9}} {
+		if got := s.at(c.at); got < c.low || got > c.high {
+			t.Errorf("cosine: rate at %v is %v, expected %v to %v", c.at, got, c.low, c.high)
+		}
+	}
+	if data, err := json.Marshal(Schedule{Peak: 1, WarmUp: 0.5}); err != nil || string(data) != `{"Peak":1,"WarmUp":0.5,"Decay":0}` {
+		t.Errorf("a recipe of an earlier version reads another schedule: %s %v", data, err)
 	}
 }
