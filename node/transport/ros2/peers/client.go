@@ -76,7 +76,7 @@ func (c *Client) Ask(req msgs.Message) int64 {
 func (c *Client) Raw(data []byte) {
 	c.p.t.Helper()
 	if c.p.header {
-		c.w.Write(data)
+		c.w.Raw(data)
 		return
 	}
 	c.w.send("request", c.r.id, data)

@@ -40,6 +40,7 @@ type Peer struct {
 	changed   chan struct{} // closed and made anew with each event
 	guids     map[string]dds.GUID
 	matched   map[string]int
+	writing   map[string]int
 	wrote     map[string][]int64
 	samples   map[string][]dds.Sample
 	policies  map[string]int
@@ -83,7 +84,7 @@ func start(t testing.TB, name string, cmd *exec.Cmd) *Peer {
 	t.Helper()
 	p := &Peer{
 		t: t, name: name, cmd: cmd, said: &bytes.Buffer{}, changed: make(chan struct{}), guids: map[string]dds.GUID{}, matched: map[string]int{},
-		wrote: map[string][]int64{}, samples: map[string][]dds.Sample{}, policies: map[string]int{}, counts: map[string]*Count{}, endpoints: map[dds.GUID]dds.Discovery{}, users: map[dds.GUID]string{},
+		writing: map[string]int{}, wrote: map[string][]int64{}, samples: map[string][]dds.Sample{}, policies: map[string]int{}, counts: map[string]*Count{}, endpoints: map[dds.GUID]dds.Discovery{}, users: map[dds.GUID]string{},
 	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -147,6 +148,8 @@ func (p *Peer) heard(w []string) {
 		p.guids[w[1]] = p.guid(w[2])
 	case len(w) == 3 && w[0] == "matched":
 		p.matched[w[1]] = int(number(2))
+	case len(w) == 3 && w[0] == "writing":
+		p.writing[w[1]]++
 	case len(w) == 3 && w[0] == "wrote":
 		p.wrote[w[1]] = append(p.wrote[w[1]], number(2))
 	case len(w) == 3 && w[0] == "incompatible":
@@ -323,6 +326,31 @@ func (e *End) Incompatible() (policy int) {
 
 // Write publishes CDR and returns its sequence number.
 func (e *End) Write(data []byte) int64 { e.p.t.Helper(); return e.send("write", "", data) }
+
+// Raw publishes what need not be CDR of the writer's type.
+func (e *End) Raw(data []byte) { e.p.t.Helper(); e.send("raw", "", data) }
+
+// KillAmid publishes a message and kills the peer as soon as it says that it begins, and tells whether it had not said that it was
+// done, which Fast DDS says before it sends.
+func (e *End) KillAmid(m msgs.Message) (amid bool) {
+	e.p.t.Helper()
+	data, err := msgs.CDR.Marshal(m)
+	if err != nil {
+		e.p.t.Fatal(err)
+	}
+	e.p.mu.Lock()
+	begun, done := e.p.writing[e.id], len(e.p.wrote[e.id])
+	e.p.mu.Unlock()
+	e.p.tell("write", e.id, hex.EncodeToString(data))
+	e.p.until("the writing begins", func() bool { return e.p.writing[e.id] > begun })
+	e.p.Kill()
+	e.p.mu.Lock()
+	defer e.p.mu.Unlock()
+	return len(e.p.wrote[e.id]) == done
+}
+
+// Aligned tells that the peer's middleware fills payloads up to a multiple of four bytes.
+func (p *Peer) Aligned() bool { return p.header }
 
 // Send publishes a message.
 func (e *End) Send(m msgs.Message) {

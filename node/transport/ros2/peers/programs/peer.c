@@ -313,8 +313,9 @@ int main(int argc, char **argv) {
 		for (char *p = strtok(line, " \n"); p && n < 9; p = strtok(NULL, " \n")) w[n++] = p;
 		if (n == 8 && (strcmp(w[0], "writer") == 0 || strcmp(w[0], "reader") == 0)) {
 			make(participant, w[0], w + 1);
-		} else if (n == 3 && strcmp(w[0], "write") == 0) {
+		} else if (n == 3 && (strcmp(w[0], "write") == 0 || strcmp(w[0], "raw") == 0)) {
 			bytes b = unhex(w[2]);
+			say("writing", w[1], 0);
 			must(dds_write(find(w[1])->entity, &b), "write");
 			free(b.data);
 			say("wrote", w[1], 0);

@@ -230,8 +230,9 @@ int main(int argc, char **argv) {
 			if (!r->r) return say("error no reader"), 1;
 			say("guid " + id + " " + name(r->r->guid()));
 			readers[id] = std::move(r);
-		} else if (verb == "write" && in >> data) {
+		} else if ((verb == "write" || verb == "raw") && in >> data) {
 			Bytes b = bytes(data);
+			say("writing " + id + " 0");
 			WriteParams params;
 			if (!writers.at(id)->w->write(&b, params)) say("error not written on " + id);
 			say("wrote " + id + " " + std::to_string(params.sample_identity().sequence_number().to64long()));

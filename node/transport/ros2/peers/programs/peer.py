@@ -93,7 +93,7 @@ def user_data(q):
 class Peer:
     def __init__(self, domain):
         self.participant = DomainParticipant(domain, qos=Qos(Policy.Userdata(b"enclave=/;")))
-        self.kinds, self.topics, self.writers, self.readers, self.matched, self.known = {}, {}, {}, {}, {}, {}
+        self.kinds, self.topics, self.writers, self.readers, self.matched, self.policies, self.known = {}, {}, {}, {}, {}, {}, {}
         self.builtin = [("participant", BuiltinDataReader(self.participant, BuiltinTopicDcpsParticipant)),
                         ("writer", BuiltinDataReader(self.participant, BuiltinTopicDcpsPublication)),
                         ("reader", BuiltinDataReader(self.participant, BuiltinTopicDcpsSubscription))]
@@ -111,7 +111,9 @@ class Peer:
 
     def told(self, line):
         verb, id, *rest = line.split()
-        if verb == "type":
+        if verb == "type" and id in self.kinds:
+            pass  # topics that are there have its class
+        elif verb == "type":
             self.kinds[id] = make(id, bytes.fromhex(rest[0].replace("-", "")).decode())
         elif verb in ("writer", "reader"):
             name, kind, *quality = rest
@@ -120,7 +122,9 @@ class Peer:
             say("guid", id, ends[id][0].guid.bytes.hex())
         elif verb in ("write", "request"):
             writer, kind = self.writers[id]
-            writer.write(kind.deserialize(bytes.fromhex(rest[-1])))
+            sample = kind.deserialize(bytes.fromhex(rest[-1]))
+            say("writing", id, 0)
+            writer.write(sample)
             say("wrote", id, 0)
         elif verb == "close":
             (self.writers if id in self.writers else self.readers).pop(id)
@@ -136,8 +140,10 @@ class Peer:
                     say("sample", id, "0" * 32, 0, "0" * 32, 0, s.serialize().hex())
         for id, (writer, _) in self.writers.items():
             self.count(id, len(writer.get_matched_subscriptions()))
+            self.refused(id, writer.get_offered_incompatible_qos_status())
         for id, (reader, _) in self.readers.items():
             self.count(id, len(reader.get_matched_publications()))
+            self.refused(id, reader.get_requested_incompatible_qos_status())
         for kind, reader in self.builtin:
             for s in reader.take(200):
                 self.discovered(kind, s)
@@ -147,6 +153,11 @@ class Peer:
         if self.matched.get(id, 0) != n:
             self.matched[id] = n
             say("matched", id, n)
+
+    def refused(self, id, status):
+        if self.policies.get(id, 0) != status.total_count:
+            self.policies[id] = status.total_count
+            say("incompatible", id, status.last_policy_id)
 
     def discovered(self, kind, s):
         key = getattr(s, "key", None)
