@@ -22,6 +22,9 @@ type Options struct {
 	// MapWeights uses float32 weights in their file without a copy and without repacking: loads at once, needs no memory of
 	// its own, and multiplies large matrices at about half the speed. Never with int4 weights.
 	MapWeights bool
+	// Lean gives the memory of a run's inner values back when the run ends, instead of keeping as much as the largest run
+	// has needed: for several sessions that each need much of it and take turns.
+	Lean bool
 }
 
 // Session is a model ready to run. Run may be called from several goroutines.
@@ -31,6 +34,7 @@ type Session struct {
 	inputs  []*graph.Value
 	outputs []*graph.Value
 	device  *device // nil: the processor
+	shrink  string  // the arena that a run shrinks at its end, in ONNX Runtime's words; "": none
 }
 
 // NewSession loads a model.
@@ -64,6 +68,12 @@ func NewSession(env *Environment, m *graph.Model, o Options) (*Session, error) {
 			return fail(err)
 		}
 	}
+	if o.Lean {
+		// Large blocks come from the system and go back to it.
+		if err := errors.Join(so.SetCpuMemArena(false), so.SetMemPattern(false)); err != nil {
+			return fail(err)
+		}
+	}
 	device, index := CPU, ""
 	if o.Device != "" {
 		if device, index, err = ParseDevice(o.Device); err != nil {
@@ -80,6 +90,9 @@ func NewSession(env *Environment, m *graph.Model, o Options) (*Session, error) {
 		return fail(err)
 	}
 	if device == CUDA {
+		if o.Lean {
+			s.shrink = "gpu:" + index
+		}
 		if err := s.openDevice(env, index); err != nil {
 			return fail(errors.Join(err, s.Close()))
 		}
@@ -162,6 +175,11 @@ func (s *Session) Run(ctx context.Context, in, into Values) (Values, error) {
 	ro, err := ort.NewRunOptions()
 	if err != nil {
 		return nil, fmt.Errorf("session %s: %w", s.name, err)
+	}
+	if s.shrink != "" {
+		if err := ro.AddRunConfigEntry("memory.enable_memory_arena_shrinkage", s.shrink); err != nil {
+			return nil, errors.Join(fmt.Errorf("session %s: %w", s.name, err), ro.Destroy())
+		}
 	}
 	done := make(chan struct{})
 	stopped := make(chan struct{})

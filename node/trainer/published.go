@@ -84,6 +84,7 @@ func layerPrefix(i int) string { return fmt.Sprintf("model.layers.%d.", i) }
 // layer is layer i of the language model with a causal mask: x [1, S, D] and the rows cos and sin [S, d/2].
 func (p pieces) layer(b *module.Builder, i int) (x, y *graph.Value) {
 	g, dec := b.G, module.DecoderOf(p.cfg)
+	dec.Apart = true // 6,900 tokens and 28 heads are 5 GB of scores
 	x = p.sequence(g, "x")
 	s := graph.N("sequence")
 	place := g.Input("place", graph.Int64, s)

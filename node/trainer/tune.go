@@ -259,7 +259,7 @@ func (t *Tuner) Run(ctx context.Context) (err error) {
 	if done >= steps {
 		return nil
 	}
-	c, err := newChain(t.env, pieces{cfg: t.cfg, find: t.folder}, t.w, ort.Options{Threads: t.opt.Threads, Device: t.opt.Device})
+	c, err := newChain(t.env, pieces{cfg: t.cfg, find: t.folder}, t.w, ort.Options{Threads: t.opt.Threads, Device: t.opt.Device, Lean: true})
 	if err != nil {
 		return err
 	}

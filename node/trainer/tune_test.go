@@ -98,7 +98,7 @@ func rawWeights(t *testing.T, dir string) map[string]*checkpoint.Tensor {
 // A fine-tune learns, changes what the paper trains and nothing else, and gives a model that answers.
 func TestTune(t *testing.T) {
 	o := tune(t)
-	o.Steps, o.HeldOut = 40, 1
+	o.Steps, o.HeldOut = 24, 1
 	out := filepath.Join(t.TempDir(), "out")
 	if err := runTune(t, t.Context(), o, out); err != nil {
 		t.Fatal(err)

@@ -49,18 +49,39 @@ func (c DecoderConfig) Layer(b *Builder, x, mask *graph.Value, i int, rot Turn) 
 		return g.Op("RotaryEmbedding", graph.Microsoft, []*graph.Value{x, g.Ints([]int64{0}), rot.Cos, rot.Sin}, nil, graph.Out{DType: x.DType, Shape: x.Shape})[0]
 	}
 	q, k = turn(q), turn(k)
-	// Heads that share keys lie side by side: [B, key heads, sharing, S, d].
-	split := func(x *graph.Value, sharing int) *graph.Value {
-		s := g.Reshape(x, x.Shape[0], x.Shape[1], graph.D(c.NumKeyValueHeads), graph.D(sharing), graph.D(c.HeadDim))
-		return g.Transpose(s, 0, 2, 3, 1, 4)
-	}
-	q = split(q, c.NumAttentionHeads/c.NumKeyValueHeads)
-	scores := g.MatMul(g.Scale(q, float32(1/math.Sqrt(float64(c.HeadDim)))), g.Transpose(split(k, 1), 0, 1, 2, 4, 3))
-	a := g.MatMul(g.Softmax(g.Add(scores, mask)), split(v, 1))
-	a = g.Reshape(g.Transpose(a, 0, 3, 1, 2, 4), x.Shape[0], x.Shape[1], graph.D(wide))
+	a := c.heads(g, q, k, v, mask)
 	x = g.Add(x, b.Linear(a, prefix+"self_attn.o_proj", wide, c.HiddenSize, false))
 	h = g.RMSNorm(x, b.Weight(prefix+"post_attention_layernorm.weight", c.HiddenSize), c.RMSNormEps)
 	gate := g.Activation(c.HiddenAct, b.Linear(h, prefix+"mlp.gate_proj", c.HiddenSize, c.IntermediateSize, false))
 	up := b.Linear(h, prefix+"mlp.up_proj", c.HiddenSize, c.IntermediateSize, false)
 	return g.Add(x, b.Linear(g.Mul(gate, up), prefix+"mlp.down_proj", c.IntermediateSize, c.HiddenSize, false))
+}
+
+// heads is the attention of Layer: q [B,S,heads·d], k and v [B,S,key heads·d] to [B,S,heads·d].
+func (c DecoderConfig) heads(g *graph.Graph, q, k, v, mask *graph.Value) *graph.Value {
+	if g.Err() != nil {
+		return g.Failf("")
+	}
+	sharing := c.NumAttentionHeads / c.NumKeyValueHeads
+	some := func(q, k, v *graph.Value, heads int) *graph.Value {
+		// Heads that share keys lie side by side: [B, key heads, sharing, S, d].
+		split := func(x *graph.Value, sharing int) *graph.Value {
+			s := g.Reshape(x, x.Shape[0], x.Shape[1], graph.D(heads), graph.D(sharing), graph.D(c.HeadDim))
+			return g.Transpose(s, 0, 2, 3, 1, 4)
+		}
+		scores := g.MatMul(g.Scale(split(q, sharing), float32(1/math.Sqrt(float64(c.HeadDim)))), g.Transpose(split(k, 1), 0, 1, 2, 4, 3))
+		a := g.MatMul(g.Softmax(g.Add(scores, mask)), split(v, 1))
+		return g.Reshape(g.Transpose(a, 0, 3, 1, 2, 4), q.Shape[0], q.Shape[1], graph.D(heads*sharing*c.HeadDim))
+	}
+	if !c.Apart || c.NumKeyValueHeads == 1 {
+		return some(q, k, v, c.NumKeyValueHeads)
+	}
+	var parts []*graph.Value
+	part := func(x *graph.Value, i, width int) *graph.Value {
+		return g.Slice(x, 2, int64(i*width), int64((i+1)*width))
+	}
+	for i := range c.NumKeyValueHeads {
+		parts = append(parts, some(part(q, i, sharing*c.HeadDim), part(k, i, c.HeadDim), part(v, i, c.HeadDim), 1))
+	}
+	return g.Concat(2, parts...)
 }
