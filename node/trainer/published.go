@@ -24,7 +24,7 @@ type pieces struct {
 }
 
 func (p pieces) builder(name string) *module.Builder {
-	return &module.Builder{G: graph.New(name), Find: p.find, DType: graph.Float32, Decompose: true, Train: p.trains,
+	return &module.Builder{G: graph.New(name), Find: p.find, DType: graph.Float32, Decompose: true, Apart: true, Train: p.trains,
 		Given: func(name string) bool { return !p.trains(name) }}
 }
 

@@ -292,6 +292,22 @@ func TestTuneAfterKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.saved = nil
+	// A save that fails, as on a full disk, stops the run; what was there stays and is gone on from.
+	if err := os.Rename(filepath.Join(out, next), filepath.Join(out, "aside")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(out, next), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := runTune(t, t.Context(), o, out); err == nil || !strings.Contains(err.Error(), "checkpoint") {
+		t.Errorf("a save that fails: %v", err)
+	}
+	if now, err := os.ReadFile(filepath.Join(out, "state.json")); err != nil || !bytes.Equal(now, data) {
+		t.Errorf("the state is %s, it was %s: %v", now, data, err)
+	}
+	if err := errors.Join(os.Remove(filepath.Join(out, next)), os.Rename(filepath.Join(out, "aside"), filepath.Join(out, next))); err != nil {
+		t.Fatal(err)
+	}
 	if err := runTune(t, t.Context(), o, out); err != nil {
 		t.Fatal(err)
 	}

@@ -231,7 +231,7 @@ func (b *Builder) QFormers(x, points, mask *graph.Value, q config.QFormer) (*gra
 		}
 		see(QFormerLayer(i), x)
 	}
-	if !b.Decompose || !single {
+	if !b.Decompose || b.Apart || !single {
 		return x, nil
 	}
 	return x, &ev
