@@ -118,9 +118,9 @@ func TestEqualsLlamaCPP(t *testing.T) {
 	}
 	n := float64(len(texts))
 	t.Logf("codes as stored: our logits are %.3f (root mean square) from those of float32 weights, llama.cpp's %.3f", ourError/n, theirError/n)
-	// Measured: 1.4 over 20 prompts. Both round activations to 8 bits in blocks; twice as far off would be another mistake.
-	if ourError > 2*theirError {
-		t.Error("our products with codes are twice as far off as llama.cpp's")
+	// Both round activations to 8 bits in blocks of 32 and are exact otherwise: neither is nearer by more than chance.
+	if ourError > 1.25*theirError {
+		t.Error("our products with codes are further off than llama.cpp's")
 	}
 }
 

@@ -1,6 +1,8 @@
 package module
 
 import (
+	"fmt"
+
 	"github.com/stllm/stllm/node/checkpoint"
 	"github.com/stllm/stllm/node/graph"
 )
@@ -11,9 +13,9 @@ type projection struct {
 	out  int
 }
 
-// matrices multiplies x [...,in] by several matrices prefix+name. Where they are stored or made as codes of one kind it is one
-// product, [...,sum of out], under a name of their own (qkv_proj): with codes, the number of operators is what counts.
-// Otherwise it is a product each.
+// matrices multiplies x [...,in] by several matrices prefix+name. Where they are stored or made as codes of one kind, or are to
+// be converted, it is one product, [...,sum of out], under a name of their own (qkv_proj): the fewer operators a token takes,
+// the less its threads wait for one another. Otherwise, where each can be used as it lies in its file, it is a product each.
 func (b *Builder) matrices(x *graph.Value, prefix, joint string, parts []projection, in int, bias bool) []*graph.Value {
 	g, total := b.G, 0
 	for _, p := range parts {
@@ -38,7 +40,13 @@ func (b *Builder) matrices(x *graph.Value, prefix, joint string, parts []project
 	if g.Err() != nil {
 		return []*graph.Value{g.Failf("")}
 	}
+	var joined *graph.Value
 	if !ok && q == nil {
+		if joined = b.converted(prefix, joint, parts, in, total); g.Err() != nil {
+			return []*graph.Value{g.Failf("")}
+		}
+	}
+	if !ok && q == nil && joined == nil {
 		var out []*graph.Value
 		for _, p := range parts {
 			out = append(out, b.matrix(x, prefix+p.name, in, p.out, bias))
@@ -53,10 +61,48 @@ func (b *Builder) matrices(x *graph.Value, prefix, joint string, parts []project
 		}
 		bv = g.Concat(0, values...) // of constants: ONNX Runtime does it once
 	}
-	if ok {
+	switch {
+	case ok:
 		return []*graph.Value{g.MatMulNBits(x, w, bv)}
+	case q != nil:
+		return []*graph.Value{b.multiply(x, q, prefix+joint+".weight", bv)}
 	}
-	return []*graph.Value{b.multiply(x, q, prefix+joint+".weight", bv)}
+	y := b.dot(x, joined)
+	if bias {
+		y = g.Add(y, bv)
+	}
+	return []*graph.Value{y}
+}
+
+// converted puts matrices of floats one below the other, [total,in], where none can be used as it lies in its file; nil where
+// one can, or is not there, or is an input of the graph.
+func (b *Builder) converted(prefix, joint string, parts []projection, in, total int) *graph.Value {
+	var tensors []*checkpoint.Tensor
+	for _, p := range parts {
+		name := prefix + p.name + ".weight"
+		t, ok := b.Find.Tensor(name)
+		if !ok || b.coded(t) || storedAs[t.DType] == b.DType && t.Offset >= 0 || b.Train != nil && b.Train(name) || b.Given != nil && b.Given(name) {
+			return nil
+		}
+		if err := t.Expect(int64(p.out), int64(in)); err != nil {
+			return b.G.Failf("%w", err)
+		}
+		tensors = append(tensors, t)
+	}
+	name := prefix + joint + ".weight"
+	v, place := b.room(name, b.DType, total, in)
+	if b.G.Err() != nil {
+		return v
+	}
+	at := int64(0)
+	for _, t := range tensors {
+		err := t.Convert(fileType(b.DType), func(offset int64, data []byte) error { return place.write(at+offset, data) })
+		if err != nil {
+			return b.G.Failf("weight %s: %w", t.Name, err)
+		}
+		at += t.Shape[0] * int64(in) * int64(b.DType.Size())
+	}
+	return v
 }
 
 // together are the matrices where all are to be codes of one kind; nil where they are not.
@@ -214,16 +260,45 @@ func (b *Builder) dot(x, w *graph.Value) *graph.Value {
 	return g.Op("FusedMatMul", graph.Microsoft, []*graph.Value{x, w}, []graph.Attr{{Name: "transB", Value: int64(1)}}, graph.Out{DType: x.DType, Shape: out})[0]
 }
 
-// blockSums adds x [1,S,K] up in blocks, [1,S,K/block]; matrices that multiply the same x share them.
+// blockSums adds x [1,S,K] up in blocks, [1,S,K/block]; matrices that multiply the same x share them. It is a product with codes
+// as well, one in a block and nothing elsewhere: the sums are then of x as the product beside them has rounded it to 8 bits, so
+// that what the rounding did to a block meets the whole weights, not weights less their offsets, which are larger.
 func (b *Builder) blockSums(x *graph.Value, block int) *graph.Value {
-	if b.G.Err() != nil {
-		return b.G.Failf("")
+	g := b.G
+	if g.Err() != nil {
+		return g.Failf("")
 	}
 	if s, ok := b.sums[x]; ok {
 		return s
 	}
-	blocks := int(x.Shape[2].Size) / block
-	s := b.G.Sum(b.G.Reshape(x, x.Shape[0], x.Shape[1], graph.D(blocks), graph.D(block)), 3, false)
+	k := int(x.Shape[len(x.Shape)-1].Size)
+	blocks := k / block
+	w := graph.NBits{K: k, N: blocks, Bits: 4, Block: block}
+	name := fmt.Sprintf("block_sums.%d.%d", k, block)
+	var ok bool
+	if w.Codes, ok = g.Value(name + checkpoint.CodesSuffix); !ok {
+		codes, ones := make([]byte, blocks*k/2), make([]float32, blocks*blocks)
+		for i := range codes {
+			codes[i] = 0x88 // zeros
+		}
+		for i := range blocks {
+			row := codes[i*k/2:]
+			for j := range block / 2 {
+				row[i*block/2+j] = 0x99 // ones
+			}
+		}
+		for i := range ones {
+			ones[i] = 1
+		}
+		g.Inline(name+checkpoint.CodesSuffix, graph.Uint8, codes, blocks, blocks, block/2)
+		g.Inline(name+checkpoint.ScalesSuffix, b.DType, graph.EncodeFloats(b.DType, ones), blocks*blocks)
+		w.Codes, _ = g.Value(name + checkpoint.CodesSuffix)
+	}
+	w.Scales, _ = g.Value(name + checkpoint.ScalesSuffix)
+	if g.Err() != nil {
+		return g.Failf("")
+	}
+	s := g.MatMulNBits(x, w, nil)
 	if b.sums == nil {
 		b.sums = map[*graph.Value]*graph.Value{}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stllm/stllm/node/checkpoint"
@@ -113,23 +114,44 @@ func TestStoredMatrices(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			difference, size := 0.0, 0.0
-			for i := range rows {
-				for j := range c.n {
-					want := 0.0
-					if c.bias {
-						want = float64(bias[j])
+			distance := func(x []float32) float64 {
+				difference, size := 0.0, 0.0
+				for i := range rows {
+					for j := range c.n {
+						want := 0.0
+						if c.bias {
+							want = float64(bias[j])
+						}
+						for k := range c.k {
+							want += float64(w[j*c.k+k]) * float64(x[i*c.k+k])
+						}
+						difference += math.Pow(float64(got[i*c.n+j])-want, 2)
+						size += want * want
 					}
-					for k := range c.k {
-						want += float64(w[j*c.k+k]) * float64(x[i*c.k+k])
-					}
-					difference += math.Pow(float64(got[i*c.n+j])-want, 2)
-					size += want * want
 				}
+				return math.Sqrt(difference / size)
 			}
-			if e := math.Sqrt(difference / size); !(e <= c.tol) {
+			if e := distance(x); !(e <= c.tol) {
 				t.Errorf("relative error %.3g, allowed %.3g", e, c.tol)
+			}
+			// Nothing else is rounded: with x rounded alike it is the same product, offsets included.
+			if per, _ := c.dtype.Block(); per > 1 && !c.expand {
+				if e := distance(rounded(x)); !(e <= 1e-3) {
+					t.Errorf("relative error %.3g with x rounded to 8 bits in blocks, allowed 1e-3", e)
+				}
 			}
 		})
 	}
+}
+
+// rounded rounds x to 8 bits in blocks of 32.
+func rounded(x []float32) []float32 {
+	out := make([]float32, 0, len(x))
+	for block := range slices.Chunk(x, 32) {
+		scale := max(slices.Max(block), -slices.Min(block)) / 127
+		for _, v := range block {
+			out = append(out, scale*float32(math.RoundToEven(float64(v/scale))))
+		}
+	}
+	return out
 }
