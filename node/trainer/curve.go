@@ -2,7 +2,9 @@ package trainer
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"image/color"
 	"io"
@@ -39,6 +41,26 @@ func ReadLog(path string) ([]Point, error) {
 		out = append(out, p)
 	}
 	return out, s.Err()
+}
+
+// openLog opens a run's training log to write on. A line that a kill or a full disk has cut off is taken away, so that it does not
+// spoil the one that follows.
+func openLog(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("training log: %w", err)
+	}
+	data, err := io.ReadAll(f)
+	if err == nil {
+		end := int64(bytes.LastIndexByte(data, '\n') + 1)
+		if err = f.Truncate(end); err == nil {
+			_, err = f.Seek(end, io.SeekStart)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("training log: %w", err), f.Close())
+	}
+	return f, nil
 }
 
 // Curve draws a training log as a PNG: the loss of each stage above, the figures on held-out kitchens below, both over the

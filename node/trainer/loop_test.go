@@ -3,8 +3,10 @@ package trainer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -50,5 +52,36 @@ func TestStopKeepsSteps(t *testing.T) {
 		if err := p.close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// A line that was cut off goes; the lines before it and those that follow stay.
+func TestLogAfterKill(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "train.jsonl")
+	for i, left := range []string{"", `{"stage":"tune","st`} {
+		f, err := openLog(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fmt.Fprintf(f, "{\"stage\":\"tune\",\"step\":%d}\n%s", i+1, left); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := openLog(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Fprintln(f, `{"stage":"tune","step":3}`); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	log, err := ReadLog(path)
+	if err != nil || len(log) != 3 || log[0].Step != 1 || log[1].Step != 2 || log[2].Step != 3 {
+		t.Errorf("%+v: %v", log, err)
 	}
 }

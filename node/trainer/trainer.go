@@ -195,7 +195,7 @@ func (t *Trainer) Run(ctx context.Context) error {
 	if err := t.store.Fill(ctx, seeds, max(1, t.opt.Workers), t.opt.Fill); err != nil {
 		return fmt.Errorf("make training data: %w", err)
 	}
-	log, err := os.OpenFile(filepath.Join(t.opt.Out, "train.jsonl"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	log, err := openLog(filepath.Join(t.opt.Out, "train.jsonl"))
 	if err != nil {
 		return err
 	}

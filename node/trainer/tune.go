@@ -264,7 +264,7 @@ func (t *Tuner) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
-	log, err := os.OpenFile(filepath.Join(t.opt.Out, "train.jsonl"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	log, err := openLog(filepath.Join(t.opt.Out, "train.jsonl"))
 	if err != nil {
 		return err
 	}

@@ -460,3 +460,65 @@ func FuzzFeatures(f *testing.F) {
 		}
 	})
 }
+
+// A checkpoint as it is published lies in shards in a cache of links, with the point encoder in a file of its own, whose names have
+// no prefix. The result is one folder that has all of it.
+func TestTuneFromCache(t *testing.T) {
+	o := tune(t)
+	o.Steps = 1
+	model, points := rawWeights(t, o.Init), []*checkpoint.Tensor(nil)
+	var specs []checkpoint.TensorSpec
+	for name, x := range model {
+		if short, ok := strings.CutPrefix(name, "pcd_encoder."); ok {
+			x.Name = short
+			points = append(points, x)
+		} else {
+			specs = append(specs, checkpoint.TensorSpec{Name: name, DType: x.DType, Shape: x.Shape})
+		}
+	}
+	blobs, cache := t.TempDir(), t.TempDir()
+	o.PointWeights = filepath.Join(t.TempDir(), "mink.safetensors")
+	if err := checkpoint.WriteSafetensors(o.PointWeights, nil, points); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkpoint.WriteRandomFolder(t.Context(), blobs, 1, specs, checkpoint.FolderOptions{ShardBytes: 300_000}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"config.json", "generation_config.json", "tokenizer.json"} {
+		if err := checkpoint.CopyFile(name, o.Init, blobs); err != nil {
+			t.Fatal(err)
+		}
+	}
+	snapshot := filepath.Join(cache, "snapshots", "abc")
+	if err := errors.Join(os.MkdirAll(snapshot, 0o755), os.MkdirAll(filepath.Join(cache, "refs"), 0o755),
+		os.WriteFile(filepath.Join(cache, "refs", "main"), []byte("abc"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(blobs)
+	if err != nil || len(entries) < 6 {
+		t.Fatalf("%d files: %v", len(entries), err)
+	}
+	for _, e := range entries {
+		if err := os.Symlink(filepath.Join(blobs, e.Name()), filepath.Join(snapshot, e.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.Init = cache
+	out := filepath.Join(t.TempDir(), "out")
+	if err := runTune(t, t.Context(), o, out); err != nil {
+		t.Fatal(err)
+	}
+	after := rawWeights(t, filepath.Join(out, "model"))
+	if len(after) != len(model) {
+		t.Errorf("%d tensors became %d", len(model), len(after))
+	}
+	for _, x := range points {
+		if y := after[x.Name]; y == nil || !bytes.Equal(x.Data, y.Data) {
+			t.Errorf("%s is lost or changed", x.Name)
+		}
+	}
+	if shards, _ := filepath.Glob(filepath.Join(out, "model", "*.safetensors")); len(shards) != 2 {
+		t.Errorf("files: %v", shards)
+	}
+	tunedAnswers(t, filepath.Join(out, "model"), o.Items[0])
+}
