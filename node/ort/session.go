@@ -17,7 +17,8 @@ import (
 type Options struct {
 	Device  string // "cpu" (default), "cuda", "cuda:1"
 	Threads int    // CPU threads in one operator; 0: all cores
-	// Spin keeps worker threads spinning between operators: 10 to 20 % faster decoding for the cost of the cores.
+	// Spin keeps worker threads spinning between the operators of a run, which makes runs of many small operators (decoding)
+	// a quarter faster. They sleep as soon as no run is under way.
 	Spin bool
 	// MapWeights uses float32 weights in their file without a copy and without repacking: loads at once, needs no memory of
 	// its own, and multiplies large matrices at about half the speed. Never with int4 weights.
@@ -55,7 +56,7 @@ func NewSession(env *Environment, m *graph.Model, o Options) (*Session, error) {
 	}
 	entries := map[string]string{"session.intra_op.allow_spinning": "0"}
 	if o.Spin {
-		entries["session.intra_op.allow_spinning"] = "1"
+		entries["session.intra_op.allow_spinning"], entries["session.force_spinning_stop"] = "1", "1"
 	}
 	if m.Folder != "" {
 		entries["session.model_external_initializers_file_folder_path"] = m.Folder

@@ -26,7 +26,7 @@ import (
 type Options struct {
 	Device       string // "cpu" (default), "cuda", "cuda:1"
 	Threads      int    // CPU threads; 0: all cores
-	Spin         bool   // keep threads spinning between operators
+	Spin         bool   // the language model's threads spin between the operators of a run
 	Int4         bool   // 4-bit weights in the language model
 	Int4Block    int    // 32, 64 or 128; default 32
 	PointWeights string // file of the point encoder where it lies outside the folder (OpenScene's .pth)
@@ -285,7 +285,7 @@ func (n *Network) session(name string, build func(b *module.Builder) error) (_ *
 	if err != nil {
 		return nil, err
 	}
-	return ort.NewSession(n.env, m, ort.Options{Device: n.opt.Device, Threads: n.opt.Threads, Spin: n.opt.Spin, MapWeights: n.opt.MapWeights})
+	return ort.NewSession(n.env, m, ort.Options{Device: n.opt.Device, Threads: n.opt.Threads, Spin: n.opt.Spin && name == decoderName, MapWeights: n.opt.MapWeights})
 }
 
 // output gives a value out as float32, in which everything outside of the sessions is computed.
@@ -330,8 +330,12 @@ func (n *Network) alignerSession(looking bool) (*ort.Session, error) {
 	})
 }
 
+// decoderName is the session of many small operators a run, where threads that spin between them are worth it; those of the
+// encoders run few large ones, all the time that a camera sees.
+const decoderName = "decoder"
+
 func (n *Network) decoderSession() (*ort.Session, error) {
-	return n.session("decoder", func(b *module.Builder) error {
+	return n.session(decoderName, func(b *module.Builder) error {
 		if codes, ok := layout.Codes(n.folder, "lm_head.weight"); ok && n.opt.MapWeights {
 			return fmt.Errorf("option MapWeights is not for 4-bit weights (%s): they would run by a kernel that is a hundred times slower", codes.Name)
 		}

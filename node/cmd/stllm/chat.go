@@ -51,7 +51,7 @@ stllm setup --llm fetches a small model to try it with.`,
 	fl.IntVar(&f.opt.Context, "context", 0, fmt.Sprintf("longest conversation in tokens; 0: the model's own, at most %d", language.DefaultContext))
 	fl.StringVar(&f.opt.Device, "device", "cpu", "cpu, cuda or cuda:N")
 	fl.IntVar(&f.opt.Threads, "threads", 0, "CPU threads; 0: all cores")
-	fl.BoolVar(&f.opt.Spin, "spin", false, "keep threads spinning: faster decoding for the price of the cores")
+	fl.BoolVar(&f.opt.Spin, "spin", true, "threads spin between the operators of a token: faster decoding; they sleep when nothing is said")
 	fl.BoolVar(&f.opt.Int4, "int4", false, "quantise weights that are stored as floats to 4 bits")
 	fl.BoolVar(&f.opt.Expand, "expand", false, "multiply by float32 where the file stores codes: slower, without rounding activations to 8 bits")
 	cobra.CheckErr(cmd.MarkFlagRequired("llm"))

@@ -19,7 +19,7 @@ import (
 type Options struct {
 	Device    string // "cpu" (default), "cuda", "cuda:1"
 	Threads   int    // CPU threads; 0: all cores
-	Spin      bool   // keep threads spinning between operators
+	Spin      bool   // threads spin between the operators of a run
 	Expand    bool   // multiply by float32 where the file stores codes (slower, and closer to the model before quantisation)
 	Int4      bool   // quantise matrices that are stored as floats
 	Int4Block int    // 32 (default), 64 or 128
