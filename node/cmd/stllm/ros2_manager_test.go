@@ -28,11 +28,11 @@ func cyclonePython(t *testing.T) string {
 	return foreign.CyclonePython(t)
 }
 
-// A manager on another DDS implementation reads and sets parameters, takes the node through its life, and hears what the node
-// tells.
-func TestForeignManager(t *testing.T) {
+// manage lets a manager on another DDS implementation drive a node, and returns what it said by its first word.
+func manage(t *testing.T, domain string, node []string, words ...string) map[string][]string {
+	t.Helper()
 	python := cyclonePython(t)
-	t.Setenv("ROS_DOMAIN_ID", "93")
+	t.Setenv("ROS_DOMAIN_ID", domain)
 	t.Setenv("ROS_LOCALHOST_ONLY", "1")
 	t.Setenv("ROS_DISTRO", "")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -41,9 +41,10 @@ func TestForeignManager(t *testing.T) {
 	end := make(chan int, 1)
 	go func() {
 		defer cancel() // a manager without a node has nothing to do
-		end <- run(ctx, []string{"node", "--transport", "ros2", "--ros-args", "-r", "__node:=eyes", "-r", "__ns:=/robot1", "-p", "autostart:=false"}, strings.NewReader(""), io.Discard, &log)
+		args := []string{"node", "--transport", "ros2", "--ros-args", "-r", "__node:=eyes", "-r", "__ns:=/robot1", "-p", "autostart:=false"}
+		end <- run(ctx, append(args, node...), strings.NewReader(""), io.Discard, &log)
 	}()
-	manager := cycloneCommand(ctx, python, "testdata/manager.py", "/robot1/eyes", "60")
+	manager := cycloneCommand(ctx, python, append([]string{"testdata/manager.py", "/robot1/eyes", "60"}, words...)...)
 	out, err := manager.Output()
 	cancel()
 	code := <-end
@@ -69,6 +70,32 @@ func TestForeignManager(t *testing.T) {
 		}
 		said[what] = append(said[what], strings.TrimSuffix(strings.TrimPrefix(line, `["`+what+`", `), "]\n"))
 	}
+	return said
+}
+
+// A node whose model cannot be loaded stays unconfigured, as ROS 2 has it when on_configure fails, and says why; it can be shut down.
+func TestForeignManagerOfMissingModel(t *testing.T) {
+	said := manage(t, "92", []string{"-p", "model:=/nonexistent/model"}, "broken")
+	if want := []string{`1, false, ["unconfigured"]`, `3, false, ["unconfigured"]`, `0, false, ["unconfigured"]`, `5, true, ["finalized"]`}; !slices.Equal(said["change"], want) {
+		t.Errorf("changes %q, expected %q", said["change"], want)
+	}
+	if !slices.ContainsFunc(said["log"], func(s string) bool {
+		return strings.HasPrefix(s, fmt.Sprintf(`%d, "robot1.eyes", "lifecycle: configure failed`, msgs.LogError)) && strings.Contains(s, "/nonexistent/model")
+	}) {
+		t.Errorf("no error that names the folder on /rosout: %q", said["log"])
+	}
+	// The first events may be from before this reader was found.
+	whole := []string{`"unconfigured", "configure", "configuring"`, `"configuring", "transition_failure", "unconfigured"`, `"unconfigured", "configure", "configuring"`,
+		`"configuring", "transition_failure", "unconfigured"`, `"unconfigured", "shutdown", "shuttingdown"`, `"shuttingdown", "transition_success", "finalized"`}
+	if n := len(said["event"]); n < 4 || n > len(whole) || !slices.Equal(said["event"], whole[len(whole)-n:]) {
+		t.Errorf("events %q", said["event"])
+	}
+}
+
+// A manager on another DDS implementation reads and sets parameters, takes the node through its life, and hears what the node
+// tells.
+func TestForeignManager(t *testing.T) {
+	said := manage(t, "93", nil)
 	for what, want := range map[string][]string{
 		"state":       {`"unconfigured"`},
 		"transitions": {`[[1, "configure", "configuring"], [5, "shutdown", "shuttingdown"]]`},

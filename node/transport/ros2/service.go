@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -14,8 +15,13 @@ import (
 )
 
 const (
-	maxCalls = 256             // of one service at a time; more are dropped with an event
-	meetTime = 3 * time.Second // how long an answer waits until its reader has matched
+	maxCalls = 256 // of one service at a time; more are dropped with an event
+	// CycloneDDS passes over what a writer says before its first heartbeat, or with it. Fast DDS sends one 12 ms after the two have
+	// matched, one when the other side has matched and asks for it, and one every 100 ms while not all is acknowledged. So a new
+	// client's first answer waits; sent at once it was lost more often than not.
+	settleTime = 150 * time.Millisecond
+	maxClients = 1024            // whose first request is remembered
+	meetTime   = 3 * time.Second // how long an answer waits until its reader has matched
 )
 
 // serviceQoS has a greater depth than rmw's 10, which nobody can see, so that many answers at once are not lost.
@@ -28,8 +34,9 @@ const headerSize = 16
 type call struct {
 	from     dds.GUID // the request's writer
 	sequence int64
-	related  dds.GUID // of the client's response reader; zero: not told
-	header   []byte   // Cyclone's, as little-endian; nil: the identity goes beside the payload
+	related  dds.GUID  // of the client's response reader; zero: not told
+	header   []byte    // Cyclone's, as little-endian; nil: the identity goes beside the payload
+	first    time.Time // when this client was first heard
 }
 
 // handler answers a request; then, when it is not nil, runs after the answer has gone out.
@@ -52,8 +59,9 @@ type server struct {
 	writing sync.RWMutex // while the writer is used
 	writer  *dds.Writer  // nil: closed
 
-	mu    sync.Mutex
-	calls map[*running]struct{}
+	mu      sync.Mutex
+	calls   map[*running]struct{}
+	clients map[dds.GUID]time.Time // by their writers: when they were first heard
 }
 
 // running is a call under way.
@@ -84,7 +92,7 @@ func (n *Node) serve(full, typ, kind string, request func() msgs.Message, handle
 		return nil, fmt.Errorf("serve %s: %w", full, err)
 	}
 	defer done()
-	s := &server{node: n, name: full, request: request, handle: handle, calls: map[*running]struct{}{}}
+	s := &server{node: n, name: full, request: request, handle: handle, calls: map[*running]struct{}{}, clients: map[dds.GUID]time.Time{}}
 	s.asked, s.told = wireService(full)
 	n.mu.Lock()
 	for other := range n.servers {
@@ -145,6 +153,7 @@ func (s *server) take(d dds.Sample) {
 	r.cancel = cancel
 	s.mu.Lock()
 	full := len(s.calls) >= maxCalls
+	r.first = s.firstOf(c.from)
 	if !full {
 		s.calls[r] = struct{}{}
 	}
@@ -161,8 +170,21 @@ func (s *server) take(d dds.Sample) {
 			delete(s.calls, r)
 			s.mu.Unlock()
 		}()
-		s.answer(ctx, c, req)
+		s.answer(ctx, r.call, req)
 	}()
+}
+
+// firstOf is when a client's writer was first heard. The lock is held.
+func (s *server) firstOf(client dds.GUID) time.Time {
+	first, known := s.clients[client]
+	if !known {
+		if len(s.clients) >= maxClients {
+			clear(s.clients) // they wait once more
+		}
+		first = time.Now()
+		s.clients[client] = first
+	}
+	return first
 }
 
 // read decodes a request and finds out which mapping the client speaks: by vendor, then by length.
@@ -260,6 +282,9 @@ func (s *server) meet(ctx context.Context, c call) {
 }
 
 func (s *server) matched(c call) bool {
+	if c.header != nil && time.Since(c.first) < settleTime {
+		return false
+	}
 	readers := []dds.GUID{c.related}
 	// Where no reader is told all of the client's readers of answers are meant.
 	if c.related[15]&0x04 == 0 { // not the entity kind of a reader
@@ -276,7 +301,7 @@ func (s *server) matched(c call) bool {
 		return true
 	}
 	for _, r := range readers {
-		if !s.writer.Matched(r) {
+		if since, ok := s.writer.Matched(r); !ok || c.header != nil && since < settleTime {
 			return false
 		}
 	}
@@ -287,6 +312,9 @@ func (s *server) matched(c call) bool {
 func (s *server) left(d dds.Discovery) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	maps.DeleteFunc(s.clients, func(client dds.GUID, _ time.Time) bool {
+		return client == d.GUID || d.Kind == dds.KindParticipant && client.Prefix() == d.GUID.Prefix()
+	})
 	for r := range s.calls {
 		if r.from == d.GUID || d.Kind == dds.KindParticipant && r.from.Prefix() == d.GUID.Prefix() {
 			r.cancel()

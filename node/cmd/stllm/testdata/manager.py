@@ -2,7 +2,7 @@
 """Drives a managed node as nav2's lifecycle manager and `ros2 param` would, over CycloneDDS (PyPI cyclonedds): another DDS
 implementation, other code, the service mapping of rmw_cyclonedds. Prints what it was answered and told, one JSON list a line.
 
-Usage: manager.py NODE SECONDS, with ROS_DOMAIN_ID and CYCLONEDDS_URI set.
+Usage: manager.py NODE SECONDS [broken], with ROS_DOMAIN_ID and CYCLONEDDS_URI set. broken is for a node whose model cannot be loaded.
 """
 import sys
 import time
@@ -68,6 +68,19 @@ state = lambda: client["get_state"]().current_state.label
 def change(number, label=""):
     say("change", number, client["change_state"](Transition(number, label)).success, [state()])
 
+
+if sys.argv[3:] == ["broken"]:
+    say("state", state())
+    change(1)
+    change(3)  # not from here
+    change(0, "configure")
+    change(5)
+    wait = min(end, time.monotonic() + 5)
+    while time.monotonic() < wait and not said >= {"event", "log", "finalized"}:
+        listen()
+        time.sleep(0.02)
+    say("end")
+    sys.exit()
 
 say("state", state())
 say("states", [[s.id, s.label] for s in client["get_available_states"]().available_states])

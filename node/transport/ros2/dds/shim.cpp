@@ -2,11 +2,12 @@
 
 #include "shim.h"
 
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <memory>
 #include <mutex>
-#include <set>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -159,7 +160,7 @@ public:
 		{
 			std::lock_guard<std::mutex> lock(mutex);
 			const GUID_t &g = iHandle2GUID(s.last_subscription_handle);
-			if (s.current_count_change > 0) readers.insert(g);
+			if (s.current_count_change > 0) readers.emplace(g, std::chrono::steady_clock::now());
 			else readers.erase(g);
 		}
 		stllm_dds_status(handle, DDS_MATCHED, s.current_count, 0);
@@ -167,15 +168,17 @@ public:
 	void on_offered_incompatible_qos(DataWriter *, const OfferedIncompatibleQosStatus &s) override {
 		stllm_dds_status(handle, DDS_INCOMPATIBLE, s.total_count, s.last_policy_id);
 	}
-	bool matched(const GUID_t &g) {
+	int64_t matched(const GUID_t &g) {
 		std::lock_guard<std::mutex> lock(mutex);
-		return readers.count(g) > 0;
+		auto r = readers.find(g);
+		if (r == readers.end()) return -1;
+		return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - r->second).count();
 	}
 
 private:
 	uintptr_t handle;
 	std::mutex mutex;
-	std::set<GUID_t> readers;
+	std::map<GUID_t, std::chrono::steady_clock::time_point> readers;
 };
 
 class ReaderEvents : public DataReaderListener {
@@ -353,7 +356,7 @@ int dds_writer_write(dds_writer *w, const void *data, size_t size, const uint8_t
 }
 
 void dds_writer_guid(dds_writer *w, uint8_t *out) { put(w->dw->guid(), out); }
-int dds_writer_matched(dds_writer *w, const uint8_t *reader) { return w->events->matched(guid(reader)); }
+int64_t dds_writer_matched(dds_writer *w, const uint8_t *reader) { return w->events->matched(guid(reader)); }
 int dds_writer_unacknowledged(dds_writer *w) {
 	return w->dw->wait_for_acknowledgments({0, 0}) == ReturnCode_t::RETCODE_OK ? 0 : 1;
 }

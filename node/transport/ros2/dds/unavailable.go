@@ -2,7 +2,10 @@
 
 package dds
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // Available tells whether this binary was built with Fast DDS.
 const Available = false
@@ -49,7 +52,7 @@ func (*Writer) WriteRelated([]byte, GUID, int64) error { return errUnavailable }
 func (*Writer) GUID() GUID { return GUID{} }
 
 // Matched is false.
-func (*Writer) Matched(GUID) bool { return false }
+func (*Writer) Matched(GUID) (time.Duration, bool) { return 0, false }
 
 // Acknowledged is true: there is nothing to wait for.
 func (*Writer) Acknowledged() bool { return true }

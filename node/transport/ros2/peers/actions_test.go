@@ -127,3 +127,64 @@ func TestActions(t *testing.T) {
 		}
 	})
 }
+
+// Goals that may wait do so in their order; one that is taken back while it waits never runs.
+func TestActionQueue(t *testing.T) {
+	each(t, func(t *testing.T, start func() *peers.Peer) {
+		n := node(t, ros2.Config{Name: "eyes"})
+		begun, release := make(chan string, 10), make(chan struct{})
+		if _, err := n.ServeAction("~plan_action", transport.Action{
+			Type: "stllm_msgs/PlanAction", Goal: func() msgs.Message { return &msgs.PlanActionGoal{} }, Result: func() msgs.Message { return &msgs.PlanActionResult{} },
+			MaxConcurrent: 1, Queue: 3, ResultTimeout: time.Minute,
+			Execute: func(ctx context.Context, m msgs.Message, _ func(msgs.Message)) (msgs.Message, error) {
+				text := m.(*msgs.PlanActionGoal).Goal
+				begun <- text
+				select {
+				case <-release:
+				case <-ctx.Done():
+				}
+				return &msgs.PlanActionResult{Success: true, Message: text}, context.Cause(ctx)
+			},
+		}); err != nil {
+			t.Fatal(err)
+		}
+		a := newActor(t, start(), "/eyes/plan_action")
+		for i, text := range []string{"first", "second", "third", "fourth"} {
+			if !a.goal(byte(i+1), text) {
+				t.Fatalf("the %s goal was rejected", text)
+			}
+		}
+		if a.goal(5, "fifth") {
+			t.Error("a goal was accepted beyond what may wait")
+		}
+		if got := receive(t, "the first goal", begun); got != "first" {
+			t.Errorf("%q began", got)
+		}
+		var stopped msgs.CancelGoalResponse
+		a.cancel.Call(&msgs.CancelGoalRequest{GoalInfo: msgs.GoalInfo{GoalID: goalID(2)}}, &stopped)
+		if stopped.ReturnCode != msgs.CancelGoalResponseErrorNone || len(stopped.GoalsCanceling) != 1 {
+			t.Errorf("%+v", stopped)
+		}
+		if r := a.result(2); r.Status != msgs.GoalStatusStatusCanceled {
+			t.Errorf("the goal that was taken back: %+v", r)
+		}
+		for i, text := range []string{"first", "third", "fourth"} {
+			if i > 0 {
+				if got := receive(t, "the next goal", begun); got != text {
+					t.Errorf("%q began, expected %s", got, text)
+				}
+			}
+			release <- struct{}{}
+			n := byte(i + 2)
+			if i == 0 {
+				n = 1
+			}
+			if r := a.result(n); r.Status != msgs.GoalStatusStatusSucceeded || r.Result.Message != text {
+				t.Errorf("%s: %+v", text, r)
+			}
+		}
+		if len(begun) != 0 {
+			t.Errorf("%q began", <-begun)
+		}
+	})
+}

@@ -3,6 +3,7 @@ package peers_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -31,11 +32,12 @@ func TestServices(t *testing.T) {
 			}}); err != nil {
 			t.Fatal(err)
 		}
-		release := make(chan struct{})
+		begun, release := make(chan string, 10), make(chan struct{})
 		if _, err := n.Serve("~ask", transport.Service{Type: "stllm_msgs/Ask", Request: func() msgs.Message { return &msgs.AskRequest{} },
 			Handle: func(ctx context.Context, m msgs.Message) (msgs.Message, error) {
 				q := m.(*msgs.AskRequest).Question
 				if q.Text == "slow" {
+					begun <- q.ID
 					select {
 					case <-release:
 					case <-ctx.Done():
@@ -50,6 +52,14 @@ func TestServices(t *testing.T) {
 			}}); err != nil {
 			t.Fatal(err)
 		}
+		if _, err := n.Serve("~plan", transport.Service{Type: "stllm_msgs/PlanAction", Request: func() msgs.Message { return &msgs.PlanActionRequest{} },
+			Handle: func(_ context.Context, m msgs.Message) (msgs.Message, error) {
+				req := m.(*msgs.PlanActionRequest)
+				return &msgs.PlanActionResponse{Success: true, Message: fmt.Sprintf("%s in %g s", req.Goal, req.Deadline),
+					Steps: []msgs.PlanStep{{Text: "open the fridge", Parsed: true, Verb: "open", Object: "fridge"}, {Text: "?"}}, Answer: msgs.Answer{NewTokens: 9}}, nil
+			}}); err != nil {
+			t.Fatal(err)
+		}
 		p, other := start(), start()
 		var done msgs.TriggerResponse
 		trigger := p.Client("/eyes/clear_window", "std_srvs/Trigger", "srv")
@@ -58,6 +68,11 @@ func TestServices(t *testing.T) {
 			if !done.Success || done.Message != "12 frames forgotten" {
 				t.Errorf("%+v", done)
 			}
+		}
+		var plan msgs.PlanActionResponse
+		p.Client("/eyes/plan", "stllm_msgs/PlanAction", "srv").Call(&msgs.PlanActionRequest{Goal: "cook", Deadline: 2.5}, &plan)
+		if !plan.Success || plan.Message != "cook in 2.5 s" || len(plan.Steps) != 2 || plan.Steps[0].Object != "fridge" || plan.Steps[1].Text != "?" || plan.Answer.NewTokens != 9 {
+			t.Errorf("%+v", plan)
 		}
 		ask := func(id, text string) *msgs.AskRequest {
 			return &msgs.AskRequest{Question: msgs.Question{ID: id, Text: text}}
@@ -76,6 +91,9 @@ func TestServices(t *testing.T) {
 			t.Errorf("answer to %d: %+v, expected to %d", got, res, first)
 		}
 		quick.Ask(ask("5", "slow"))
+		for id := ""; id != "5"; {
+			id = receive(t, "the call of the client that will leave begins", begun)
+		}
 		slow.Call(ask("6", "after"), &res)
 		other.Close()
 		receive(t, "the call of the client that left ends", left)
@@ -112,4 +130,26 @@ func TestServiceOfBoth(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A client that calls as soon as its ends have matched is answered: CycloneDDS passes over what a writer said before its first
+// heartbeat, so the first answer must not go out before that.
+func TestFirstCalls(t *testing.T) {
+	each(t, func(t *testing.T, start func() *peers.Peer) {
+		n := node(t, ros2.Config{Name: "eyes"})
+		if _, err := n.Serve("/trigger", transport.Service{Type: "std_srvs/Trigger", Request: func() msgs.Message { return &msgs.TriggerRequest{} },
+			Handle: func(context.Context, msgs.Message) (msgs.Message, error) {
+				return &msgs.TriggerResponse{Success: true}, nil
+			}}); err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			p := start() // what one has heard of the server's writer, all of its clients have
+			var res msgs.TriggerResponse
+			p.Client("/trigger", "std_srvs/Trigger", "srv").Call(&msgs.TriggerRequest{}, &res)
+			if !res.Success {
+				t.Errorf("%+v", res)
+			}
+		}
+	})
 }
