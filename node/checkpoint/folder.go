@@ -24,7 +24,26 @@ type Folder struct {
 	Tensors []*Tensor // of all files, by name
 
 	byName map[string]*Tensor
+	names  map[string]string // by resolved path, the name that the file was opened by
 	close  []func() error
+}
+
+// Name is what a file of the folder is called there; a Hugging Face cache has it as a link to a blob of another name.
+func (f *Folder) Name(file string) string {
+	if name, ok := f.names[file]; ok {
+		return name
+	}
+	return filepath.Base(file)
+}
+
+// opened keeps a file that is open.
+func (f *Folder) opened(path, resolved string, closeFile func() error) {
+	f.close = append(f.close, closeFile)
+	f.Files = append(f.Files, resolved)
+	if f.names == nil {
+		f.names = map[string]string{}
+	}
+	f.names[resolved] = filepath.Base(path)
 }
 
 // OpenFolder opens the weights of a model folder. dir may be the folder itself, a snapshot of the Hugging Face cache (links
@@ -183,8 +202,7 @@ func (f *Folder) openSafetensors(path string) (*Safetensors, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.close = append(f.close, s.Close)
-	f.Files = append(f.Files, s.Path)
+	f.opened(path, s.Path, s.Close)
 	return s, nil
 }
 
@@ -213,8 +231,7 @@ func (f *Folder) openExtra(path string) error {
 	if err != nil {
 		return err
 	}
-	f.close = append(f.close, p.Close)
-	f.Files = append(f.Files, p.Path)
+	f.opened(path, p.Path, p.Close)
 	return f.add(p.StateDict())
 }
 

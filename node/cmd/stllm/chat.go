@@ -80,6 +80,7 @@ func (a *app) chat(ctx context.Context, f chatFlags) error {
 	if l.TemplateErr != nil && !f.raw {
 		return fmt.Errorf("%s: %w; --raw continues a text without one", f.file, l.TemplateErr)
 	}
+	a.logQuantised(l.Quantised())
 	a.log.Debug().Str("model", l.Name).Str("file", f.file).Msg("model loaded")
 	c := conversation{app: a, l: l, flags: f}
 	if f.system != "" {

@@ -152,6 +152,7 @@ func (a *app) load(ctx context.Context, m *modelFlags) (*stllm.Network, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.logQuantised(n.Quantised())
 	a.log.Info().Str("model", n.ID()).Str("folder", dir).Str("device", o.Device).Msg("model loaded")
 	return n, nil
 }

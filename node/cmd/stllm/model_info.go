@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"path/filepath"
 	"text/tabwriter"
 
 	"github.com/stllm/stllm/node/checkpoint"
@@ -40,7 +39,7 @@ func (a *app) modelInfo(dir, points string, all bool) error {
 		dtypes, files := map[string]bool{}, map[string]bool{}
 		for _, t := range found {
 			params += t.Elements()
-			dtypes[string(t.DType)], files[filepath.Base(t.File)] = true, true
+			dtypes[string(t.DType)], files[f.Name(t.File)] = true, true
 		}
 		fmt.Fprintf(w, "%s\t%s\t%d of %d\t%s\t%s\t%s\n", name, partShape(c, p.Name), len(found), len(p.Tensors), millions(params), keys(dtypes), keys(files))
 	}
@@ -48,7 +47,7 @@ func (a *app) modelInfo(dir, points string, all bool) error {
 		fmt.Fprintln(w, "\ntensor\tshape\t\tparameters\tdtype\tfile")
 		for _, p := range parts {
 			for _, t := range stored(f, p) {
-				fmt.Fprintf(w, "%s\t%v\t\t%d\t%s\t%s\n", t.Name, t.Shape, t.Elements(), t.DType, filepath.Base(t.File))
+				fmt.Fprintf(w, "%s\t%v\t\t%d\t%s\t%s\n", t.Name, t.Shape, t.Elements(), t.DType, f.Name(t.File))
 			}
 		}
 	}

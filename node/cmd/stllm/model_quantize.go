@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -13,6 +14,43 @@ import (
 	"github.com/stllm/stllm/node/checkpoint"
 	"github.com/stllm/stllm/node/checkpoint/layout"
 )
+
+// logQuantised says how far matrices that were quantised on load are from the originals: a line a layer of what is worst in it.
+func (a *app) logQuantised(made []checkpoint.QuantisedMatrix) {
+	for _, l := range layersOf(made) {
+		a.log.Info().Str("layer", l.name).Int("matrices", l.matrices).Str("worst", l.worst).Float64("relative", l.relative).
+			Float64("largest", l.largest).Msg("quantised to 4 bits: error against what is stored")
+	}
+}
+
+// quantisedLayer sums up the matrices of one layer.
+type quantisedLayer struct {
+	name     string
+	matrices int
+	worst    string  // the matrix that is relatively furthest off
+	relative float64 // root mean square of its differences over that of the original
+	largest  float64 // largest difference in any matrix
+}
+
+// layersOf groups matrices by layer (model.layers.7), in their order; what is in no layer stands for itself.
+func layersOf(made []checkpoint.QuantisedMatrix) (layers []quantisedLayer) {
+	for _, q := range made {
+		name := strings.TrimSuffix(q.Name, ".weight")
+		if parts := strings.SplitN(name, ".", 4); len(parts) == 4 && parts[1] == "layers" {
+			name = strings.Join(parts[:3], ".")
+		}
+		if len(layers) == 0 || layers[len(layers)-1].name != name {
+			layers = append(layers, quantisedLayer{name: name})
+		}
+		l := &layers[len(layers)-1]
+		l.matrices++
+		l.largest = max(l.largest, q.Error.MaxAbs)
+		if l.worst == "" || q.Error.Relative > l.relative {
+			l.worst, l.relative = q.Name, q.Error.Relative
+		}
+	}
+	return layers
+}
 
 func (a *app) modelQuantizeCommand() *cobra.Command {
 	var block int
