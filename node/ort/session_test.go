@@ -218,3 +218,46 @@ func TestLibraryIsNamedWhenMissing(t *testing.T) {
 		}
 	}
 }
+
+// Bytes of a file are a run's input as they lie there, whatever they are aligned to, in every float type; a lean session computes
+// the same as another, run after run.
+func TestViews(t *testing.T) {
+	values := []float32{0.5, -2, 3, 0, 1024, -0.25}
+	for _, kind := range []graph.DType{graph.Float32, graph.Float16, graph.BFloat16} {
+		for _, lean := range []bool{false, true} {
+			data := append([]byte{7}, graph.EncodeFloats(kind, values)...)[1:] // at an odd address
+			g := graph.New("view")
+			x := g.Cast(g.Input("x", kind, graph.N("rows"), graph.D(3)), graph.Float32)
+			g.Output("y", g.Add(x, x))
+			s := session(t, g, Options{Lean: lean})
+			for range 2 {
+				x, err := View(kind, data, 2, 3)
+				if err != nil {
+					t.Fatal(err)
+				}
+				out, err := s.Run(t.Context(), Values{"x": x}, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				y, err := out["y"].Floats()
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i, v := range values {
+					if y[i] != 2*v {
+						t.Errorf("%s: %v, expected twice %v", kind, y, values)
+						break
+					}
+				}
+				out.Close()
+				x.Close()
+			}
+		}
+	}
+	if _, err := View(graph.Float32, make([]byte, 7), 2); err == nil {
+		t.Error("7 bytes were taken for two numbers")
+	}
+	if _, err := View(graph.Int64, make([]byte, 16), 2); err == nil {
+		t.Error("whole numbers were taken")
+	}
+}
