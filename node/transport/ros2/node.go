@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -41,8 +42,8 @@ type Node struct {
 	servers map[*server]struct{}
 	readers []dds.GUID
 	writers []dds.GUID
-	topics  map[string]local // by wire name: what discovered endpoints are compared with
-	twins   map[dds.GUID]bool
+	topics  map[string]local  // by wire name: what discovered endpoints are compared with
+	twins   map[dds.GUID]bool // participants with a node of this name, which has been told
 
 	announcing sync.Mutex // one announcement after the other
 	info       *dds.Writer
@@ -160,9 +161,8 @@ func (n *Node) discovered(d dds.Discovery) {
 	if d.Removed {
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		if d.Kind == dds.KindParticipant {
-			delete(n.twins, d.GUID)
-		}
+		// A twin goes with whoever told of it, which may be the participant of a bridge.
+		maps.DeleteFunc(n.twins, func(p dds.GUID, _ bool) bool { return !n.graph.known(p) })
 		for s := range n.servers {
 			s.left(d)
 		}

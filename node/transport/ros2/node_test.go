@@ -361,6 +361,33 @@ func TestTwinAndGarbage(t *testing.T) {
 	}
 }
 
+// A twin that another participant tells of, as a bridge between domains does, goes with that participant, and is news when it comes back.
+func TestTwinBehindABridge(t *testing.T) {
+	n := testNode(t, Config{Name: "a"})
+	twin := dds.GUID{1, 15, 9, 9, 11: 9, 14: 1, 15: 0xC1}
+	for range 2 {
+		bridge := outsider(t)
+		w, err := bridge.NewWriter(discoveryTopic, discoveryType, dds.QoS{Reliable: true, TransientLocal: true, Depth: 1}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(participantEntities{gid: twin, nodes: []nodeEntities{{namespace: "/", name: "a"}}}.encode(gidIron)); err != nil {
+			t.Fatal(err)
+		}
+		if e := event(t, n, transport.EventNameTaken); e.Topic != "/a" || e.Count != 1 {
+			t.Errorf("%+v", e)
+		}
+		n.mu.Lock()
+		told := len(n.twins)
+		n.mu.Unlock()
+		if told != 1 {
+			t.Errorf("%d twins", told)
+		}
+		w.Close()
+		eventually(t, "the twin is forgotten", func() bool { n.mu.Lock(); defer n.mu.Unlock(); return len(n.twins) == 0 && !n.graph.known(twin) })
+	}
+}
+
 // memory is what this process holds, in KiB: resident pages that are no file's, after Go has given back what it does not use, and
 // Go's heap in use.
 func memory(t *testing.T) (anonymous, heap int) {
