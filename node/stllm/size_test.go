@@ -22,7 +22,7 @@ import (
 )
 
 // quantised writes a folder's 4-bit form.
-func quantised(t *testing.T, dir string, block int) string {
+func quantised(t *testing.T, dir string, block int, rest checkpoint.DType) string {
 	t.Helper()
 	c, err := config.Load(dir)
 	if err != nil {
@@ -35,7 +35,7 @@ func quantised(t *testing.T, dir string, block int) string {
 	defer f.Close()
 	out := filepath.Join(t.TempDir(), "int4")
 	told := int64(0)
-	made, err := layout.Quantise(t.Context(), f, c, out, block, func(done, total int64) {
+	made, err := layout.Quantise(t.Context(), f, c, out, layout.QuantiseOptions{Block: block, Rest: rest}, func(done, total int64) {
 		if done <= told || done > total {
 			t.Errorf("progress went from %d to %d of %d", told, done, total)
 		}
@@ -113,17 +113,22 @@ func ask(t *testing.T, dir string, o stllm.Options) (stllm.Answer, []float32) {
 
 // A folder that was quantised once is the same model as one that is quantised at every load.
 func TestQuantisedFolder(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "model")
-	if err := nano.Init(t.Context(), dir, "nano", 3, nil); err != nil {
-		t.Fatal(err)
-	}
-	for _, block := range []int{32, 64} {
+	for _, c := range []struct {
+		name  string
+		block int
+		rest  checkpoint.DType
+	}{{"nano", 32, ""}, {"nano", 64, ""}, {"published-tiny", 32, checkpoint.F32}} { // the last is stored in bfloat16
+		block := c.block
+		dir := filepath.Join(t.TempDir(), "model")
+		if err := nano.Init(t.Context(), dir, c.name, 3, nil); err != nil {
+			t.Fatal(err)
+		}
 		var done, total int64
 		wantAnswer, want := ask(t, dir, stllm.Options{Int4: true, Int4Block: block, Progress: func(_ string, d, all int64) { done, total = d, all }})
 		if done == 0 || done != total {
 			t.Errorf("progress ended at %d of %d bytes", done, total)
 		}
-		small := quantised(t, dir, block)
+		small := quantised(t, dir, block, c.rest)
 		done, total = 0, 0
 		answer, got := ask(t, small, stllm.Options{Progress: func(_ string, d, all int64) { done, total = d, all }})
 		if done == 0 || done != total {
@@ -196,7 +201,7 @@ func TestPublishedTenth(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantAnswer, want := ask(t, dir, stllm.Options{Int4: true})
-	small := quantised(t, dir, 32)
+	small := quantised(t, dir, 32, checkpoint.F32)
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}

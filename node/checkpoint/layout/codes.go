@@ -69,10 +69,26 @@ func matrices(f *checkpoint.Folder, c *config.Config) ([]coded, error) {
 	return list, add("", head, head)
 }
 
-// Quantise writes a folder's weights into another with the language model's matrices as 4-bit codes in blocks of the given
-// size, and the rest as it is stored; what a model never uses is left out. Nothing is in memory as a whole. progress, which
-// may be nil, is told the bytes of the original that are done.
-func Quantise(ctx context.Context, f *checkpoint.Folder, c *config.Config, dir string, block int, progress func(done, total int64)) ([]checkpoint.QuantisedMatrix, error) {
+// QuantiseOptions say how a folder is quantised.
+type QuantiseOptions struct {
+	Block int // weights to a scale: 32, 64 or 128
+	// Rest is the type (F32, BF16 or F16) of what stays a float: a network that computes in it has it mapped from the file and
+	// not converted at every load. "": as it is stored. The embedding table, of which only rows are read, is always that.
+	Rest checkpoint.DType
+}
+
+// rest is the type that a tensor gets.
+func (o QuantiseOptions) rest(t *checkpoint.Tensor) checkpoint.DType {
+	if o.Rest == "" || t.Name == "model.embed_tokens.weight" || t.DType != checkpoint.F32 && t.DType != checkpoint.BF16 && t.DType != checkpoint.F16 {
+		return t.DType
+	}
+	return o.Rest
+}
+
+// Quantise writes a folder's weights into another with the language model's matrices as 4-bit codes; what a model never uses is
+// left out. Nothing is in memory as a whole. progress, which may be nil, is told the bytes of the original that are done.
+func Quantise(ctx context.Context, f *checkpoint.Folder, c *config.Config, dir string, o QuantiseOptions, progress func(done, total int64)) ([]checkpoint.QuantisedMatrix, error) {
+	block := o.Block
 	report, err := Check(f, c)
 	if err == nil {
 		err = report.Err()
@@ -117,14 +133,14 @@ func Quantise(ctx context.Context, f *checkpoint.Folder, c *config.Config, dir s
 			}
 			kept = append(kept, t)
 			total += t.Length
-			specs = append(specs, checkpoint.TensorSpec{Name: t.Name, DType: t.DType, Shape: t.Shape})
+			specs = append(specs, checkpoint.TensorSpec{Name: t.Name, DType: o.rest(t), Shape: t.Shape})
 		}
 	}
 	w, err := checkpoint.CreateFolder(dir, specs, checkpoint.FolderOptions{})
 	if err != nil {
 		return nil, err
 	}
-	q := quantiser{w: w, block: block, tell: func(n int64) {}}
+	q := quantiser{w: w, opt: o, tell: func(n int64) {}}
 	done := int64(0)
 	if progress != nil {
 		q.tell = func(n int64) { done += n; progress(done, total) }
@@ -137,10 +153,10 @@ func Quantise(ctx context.Context, f *checkpoint.Folder, c *config.Config, dir s
 }
 
 type quantiser struct {
-	w     *checkpoint.FolderWriter
-	block int
-	tell  func(bytes int64)
-	made  []checkpoint.QuantisedMatrix
+	w    *checkpoint.FolderWriter
+	opt  QuantiseOptions
+	tell func(bytes int64)
+	made []checkpoint.QuantisedMatrix
 }
 
 func (q *quantiser) all(ctx context.Context, list []coded, kept []*checkpoint.Tensor) error {
@@ -157,12 +173,26 @@ func (q *quantiser) all(ctx context.Context, list []coded, kept []*checkpoint.Te
 		if err != nil {
 			return err
 		}
-		if err := shard.Copy(t.Name, t); err != nil {
+		if to := q.opt.rest(t); to == t.DType {
+			err = shard.Copy(t.Name, t)
+		} else {
+			err = q.convert(t, to)
+		}
+		if err != nil {
 			return err
 		}
 		q.tell(t.Length)
 	}
 	return nil
+}
+
+// convert stores a tensor in another type.
+func (q *quantiser) convert(t *checkpoint.Tensor, to checkpoint.DType) error {
+	write, err := q.pieces(t.Name)
+	if err != nil {
+		return err
+	}
+	return t.Convert(to, write)
 }
 
 // pieces begins a tensor of the new folder.
@@ -189,7 +219,7 @@ func (q *quantiser) matrix(ctx context.Context, m coded) error {
 			return err
 		}
 		width := t.Shape[1]
-		e, err := checkpoint.QuantiseRows(t, q.block, func(first int, c []byte, s []float32) error {
+		e, err := checkpoint.QuantiseRows(t, q.opt.Block, func(first int, c []byte, s []float32) error {
 			at := row + int64(first)
 			if err := codes(at*width/2, c); err != nil {
 				return err
@@ -198,7 +228,7 @@ func (q *quantiser) matrix(ctx context.Context, m coded) error {
 			if err != nil {
 				return err
 			}
-			return scales(at*(width/int64(q.block))*4, data)
+			return scales(at*(width/int64(q.opt.Block))*4, data)
 		})
 		if err != nil {
 			return err

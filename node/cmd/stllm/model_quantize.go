@@ -54,23 +54,28 @@ func layersOf(made []checkpoint.QuantisedMatrix) (layers []quantisedLayer) {
 
 func (a *app) modelQuantizeCommand() *cobra.Command {
 	var block int
-	var points string
+	var points, rest string
 	cmd := &cobra.Command{
 		Use:   "quantize DIR OUT",
 		Short: "Write a model folder with the language model's matrices as 4-bit codes, and say how far they are from the original",
 		Long: `quantize does once what --dtype int4 does at every load. The codes are those of MatMulNBits: symmetric, in blocks along each
-row with a float32 scale of their own. The rest of the model is copied as it is stored.`,
+row with a float32 scale of their own. The rest of the model is copied as it is stored, or converted once (--rest).`,
 		Args: exactly(2, "a model folder and a new one"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.quantize(cmd.Context(), args[0], args[1], points, block)
+			return a.quantize(cmd.Context(), args[0], args[1], points, block, rest)
 		},
 	}
 	cmd.Flags().IntVar(&block, "block", 32, "32, 64 or 128 weights to a scale")
+	cmd.Flags().StringVar(&rest, "rest", "stored", "type of the other weights: stored, fp32 (larger; a CPU maps it and converts nothing at load), bf16, fp16")
 	cmd.Flags().StringVar(&points, "point-weights", "", "point encoder file where it lies outside the folder; it is taken in")
 	return cmd
 }
 
-func (a *app) quantize(ctx context.Context, from, to, points string, block int) error {
+func (a *app) quantize(ctx context.Context, from, to, points string, block int, rest string) error {
+	types := map[string]checkpoint.DType{"stored": "", "fp32": checkpoint.F32, "bf16": checkpoint.BF16, "fp16": checkpoint.F16}
+	if _, ok := types[rest]; !ok {
+		return usageError{fmt.Errorf("--rest is %q, expected stored, fp32, bf16 or fp16", rest)}
+	}
 	if !slices.Contains([]int{32, 64, 128}, block) {
 		return usageError{fmt.Errorf("--block is %d, expected 32, 64 or 128", block)}
 	}
@@ -91,7 +96,7 @@ func (a *app) quantize(ctx context.Context, from, to, points string, block int) 
 	}
 	defer f.Close()
 	bar := a.progress("quantize")
-	made, err := layout.Quantise(ctx, f, c, to, block, func(done, total int64) { bar.set(int(done>>20), int(total>>20)) })
+	made, err := layout.Quantise(ctx, f, c, to, layout.QuantiseOptions{Block: block, Rest: types[rest]}, func(done, total int64) { bar.set(int(done>>20), int(total>>20)) })
 	bar.done()
 	if err != nil {
 		return fmt.Errorf("quantize %s: %w", from, err)
