@@ -66,6 +66,9 @@ func (n *Node) status(kind dds.Kind, wire string, qos dds.QoS, c *counters) func
 			time.AfterFunc(300*time.Millisecond, func() { n.incompatible(kind, wire, qos, s.Policy) })
 		case dds.Lost:
 			c.dropped.Add(uint64(s.Count))
+			if wire == "rt/clock" {
+				return // the newest time is all that counts
+			}
 			why := "lost on the way (big ones need a large net.core.rmem_max; or ask for reliable), or came faster than they are taken"
 			if qos.Reliable {
 				why = "replaced by newer ones before they were taken here, or given up by their sender; raise the depth of both"
