@@ -14,6 +14,10 @@ func Classes() []string {
 	return append(append(room.Categories(), room.ItemKinds()...), "floor", "wall", "clutter", "hand")
 }
 
+// Usable are the classes of things that can be seen in use: furniture with doors, a tap or a ring, and whatever a hand can
+// hold. See [SampleFrame.InUse].
+func Usable() []string { return append(room.Usable(), room.ItemKinds()...) }
+
 // classes maps object numbers of id pictures to class numbers.
 func (k *Kitchen) classes() func(id int16) uint8 {
 	number := map[string]uint8{}

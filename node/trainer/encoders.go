@@ -231,7 +231,7 @@ func pixels(frames []*record.Frame, edge int, r *rand.Rand) Feed {
 }
 
 // visionBatch is a number of pictures with their labels.
-func visionBatch(c *config.Config, frames []*record.Frame, r *rand.Rand) (Batch, error) {
+func visionBatch(c *config.Config, s *lookup.Space, frames []*record.Frame, r *rand.Rand) (Batch, error) {
 	v := c.VisionConfig
 	if len(frames) == 0 || len(frames[0].RGB) != 3*v.ImageSize*v.ImageSize {
 		return nil, fmt.Errorf("pictures of %d bytes, expected %d × %d", len(frames[0].RGB), v.ImageSize, v.ImageSize)
@@ -241,9 +241,41 @@ func visionBatch(c *config.Config, frames []*record.Frame, r *rand.Rand) (Batch,
 	n := len(kitchen.Classes())
 	for _, f := range frames {
 		for p, used := range f.InUse {
-			shares = append(append(shares, f.Share[p*n:(p+1)*n]...), used)
+			share := f.Share[p*n : (p+1)*n]
+			shares = appendUsed(append(shares, share...), share, used, s.UsedClass)
 		}
 	}
-	b.label(shares, n+1, 7, 2, len(frames), v.Grid()*v.Grid())
+	b.label(shares, n+len(s.Used), least, 2, len(frames), v.Grid()*v.Grid())
 	return b, nil
+}
+
+// least is the share of a patch, of 255, from which on it shows something.
+const least = 7
+
+// Shares of a patch that are in use, of 255: as good as nothing, and enough to know what it looks like.
+const (
+	hardlyUsed  = 24
+	clearlyUsed = 60
+)
+
+// appendUsed appends for each usable class how much of a patch shows it in use: 0 for none, 1 where nobody can tell, since the
+// labels know how much is in use and not of what.
+func appendUsed(to []uint8, share []uint8, used uint8, usable []int) []uint8 {
+	all := 0
+	for _, k := range usable {
+		all += int(share[k])
+	}
+	for _, k := range usable {
+		most := min(int(share[k]), int(used))
+		sure := min(most, int(used)-(all-int(share[k])))
+		switch {
+		case most < hardlyUsed:
+			to = append(to, 0)
+		case sure < clearlyUsed:
+			to = append(to, 1)
+		default:
+			to = append(to, uint8(sure))
+		}
+	}
+	return to
 }

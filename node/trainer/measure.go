@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"context"
+	"slices"
 
 	"github.com/stllm/stllm/node/trainer/lookup"
 )
@@ -90,10 +91,11 @@ func (t *Trainer) measureVision(ctx context.Context) (map[string]float64, error)
 		for i, frame := range rec.Frames {
 			for p := range len(frame.Share) / n {
 				z := products(f[i][p*d:], seen)
-				for k := range z {
-					share, group := frame.InUse[p], 2
-					if k < n {
-						share, group = frame.Share[p*n+k], 0
+				shares := appendUsed(slices.Clone(frame.Share[p*n:(p+1)*n]), frame.Share[p*n:(p+1)*n], frame.InUse[p], t.space.UsedClass)
+				for k, share := range shares {
+					group := 0
+					if k >= n {
+						group = 2
 					}
 					switch {
 					case k >= last && k < n:
@@ -101,7 +103,7 @@ func (t *Trainer) measureVision(ctx context.Context) (map[string]float64, error)
 					case k >= first && k < last:
 						group = 1
 					}
-					if share > 0 && share < 7 {
+					if share > 0 && share < least {
 						continue
 					}
 					yes := z[k]*lookup.Scale+lookup.Shift > 0

@@ -99,9 +99,12 @@ func (t *Trainer) drawWindow(r *rand.Rand) (windowBatch, error) {
 	if n == 0 {
 		return w, fmt.Errorf("no window with questions among %d kitchens", len(t.train))
 	}
-	// A batch is as long as its longest question: short ones and long ones go apart, each as often as it is asked.
+	// A batch is as long as its longest question: short ones and long ones go apart.
 	order := r.Perm(n)
 	long := t.long(w.window.Questions[order[0]])
+	if r.Float64() < longShare {
+		long = long || slices.ContainsFunc(w.window.Questions, t.long)
+	}
 	for _, i := range order {
 		if q := w.window.Questions[i]; t.long(q) == long && len(w.questions) < t.recipe.Questions {
 			w.questions = append(w.questions, q)
@@ -118,6 +121,10 @@ func (t *Trainer) drawWindow(r *rand.Rand) (windowBatch, error) {
 
 // longQuestion is the number of tokens from which on a question counts as long.
 const longQuestion = 24
+
+// longShare is the share of batches that are made of long questions wherever there are any, beside those that come by chance:
+// what was done last is asked by them alone, and it is the hardest to learn.
+const longShare = 0.25
 
 func (t *Trainer) long(q record.Question) bool { return len(t.tok.Encode(q.Text)) >= longQuestion }
 

@@ -17,7 +17,7 @@ import (
 const headSteps = "train.head.steps.weight"
 
 // stepsWeight is that of the loss on it.
-const stepsWeight = 0.3
+const stepsWeight = 1.0
 
 // steps adds which words of the batch's questions belong to steps that were done, +1, and which to steps that were not, -1.
 // The weights of a question's words sum to one; other questions have none.

@@ -295,7 +295,7 @@ func (t *Trainer) vision(context.Context) (*stage, error) {
 					frames = append(frames, &rec.Frames[i])
 				}
 			}
-			return visionBatch(t.cfg, frames, r)
+			return visionBatch(t.cfg, t.space, frames, r)
 		},
 		measure: t.measureVision,
 	}, nil

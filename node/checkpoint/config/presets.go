@@ -55,7 +55,7 @@ func Nano(vocab int, eos int32) *Config {
 	c.VisionConfig = Vision{ModelType: "siglip_vision_model", ImageSize: 96, PatchSize: 12, NumChannels: 3, HiddenSize: 128,
 		IntermediateSize: 384, NumHiddenLayers: 5, NumAttentionHeads: 4, HiddenAct: "gelu_pytorch_tanh", LayerNormEps: 1e-6}
 	c.QFormerConfig = QFormer{ModelType: "instructblip_qformer", NumQueryTokens: 16, HiddenSize: 192, IntermediateSize: 512,
-		NumHiddenLayers: 4, NumAttentionHeads: 3, EncoderHiddenSize: 128, CrossAttentionFrequency: 2, HiddenAct: "gelu",
+		NumHiddenLayers: 6, NumAttentionHeads: 3, EncoderHiddenSize: 128, CrossAttentionFrequency: 2, HiddenAct: "gelu",
 		LayerNormEps: 1e-12, VocabSize: 32, MaxPositionEmbeddings: 32}
 	c.MMSpatialPoolMode, c.MMSpatialPoolStride = "average", 8
 	c.MMHiddenSize, c.ImgNumPatches, c.ImgFeatureDim, c.ImgEncoderFeatureDim, c.PcdFeatureDim = 128, 1, 192, 128, 128

@@ -1,6 +1,10 @@
 package room
 
-import "math/rand/v2"
+import (
+	"slices"
+
+	"math/rand/v2"
+)
 
 // kind is a category of furniture: its ranges of width, depth and height in metres, how it is built and what can stand on it.
 type kind struct {
@@ -54,6 +58,12 @@ func Categories() []string {
 	return []string{"counter", "sink", "hob", "oven", "dishwasher", "fridge", "cupboard", "cabinet", "washing machine", "island",
 		"table", "chair", "stool", "sofa", "shelf", "bin", "plant", "lamp", "tv", "radiator", "bench",
 		"microwave", "kettle", "toaster", "coffee machine", "blender", "dish rack", "bread box"}
+}
+
+// Usable lists the categories that have doors, a tap or a ring.
+func Usable() []string {
+	cat := catalog()
+	return slices.DeleteFunc(Categories(), func(c string) bool { return cat[c].doors == nil && c != "sink" && c != "hob" })
 }
 
 // countertop are the categories that stand on something.

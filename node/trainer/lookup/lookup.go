@@ -20,77 +20,6 @@ import (
 	"github.com/stllm/stllm/node/trainer/weights"
 )
 
-// Logit turns the product of a feature with a class direction into the logit that the class is there: Scale·product + Shift.
-// It is fixed, so that products have one size in both encoders.
-const (
-	Scale = 8
-	Shift = -4
-)
-
-// Space is the class half of the features.
-type Space struct {
-	Width     int         // of features
-	Half      int         // of it, for classes
-	Direction [][]float32 // by class, Half numbers each, orthonormal
-	InUse     []float32   // the direction of things that are in use, orthonormal to those
-}
-
-// NewSpace draws the directions; the same seed gives the same space.
-func NewSpace(c *config.Config, seed uint64) (*Space, error) {
-	s := &Space{Width: c.PcdFeatureDim, Half: c.PcdFeatureDim / 2}
-	classes := kitchen.Classes()
-	if len(classes) >= s.Half {
-		return nil, fmt.Errorf("look-up start: %d classes and a state do not fit %d features", len(classes), s.Half)
-	}
-	if c.HiddenSize != s.Width || c.QFormerConfig.HiddenSize < 3*s.Half || c.QFormerConfig.HiddenSize != c.QFormerConfig.NumAttentionHeads*s.Half {
-		return nil, fmt.Errorf("look-up start: hidden_size %d, qformer hidden_size %d and heads %d do not fit pcd_feature_dim %d: expected the same, half as much again or more, and heads of half of it",
-			c.HiddenSize, c.QFormerConfig.HiddenSize, c.QFormerConfig.NumAttentionHeads, s.Width)
-	}
-	r := rand.New(rand.NewPCG(seed, 0x6c6f6f6b))
-	for range len(classes) + 1 {
-		v := make([]float64, s.Half)
-		for i := range v {
-			v[i] = r.NormFloat64()
-		}
-		for range 2 { // twice, for the digits that the first pass loses
-			for _, u := range s.Direction {
-				dot := 0.0
-				for i := range v {
-					dot += v[i] * float64(u[i])
-				}
-				for i := range v {
-					v[i] -= dot * float64(u[i])
-				}
-			}
-		}
-		n := 0.0
-		for _, x := range v {
-			n += x * x
-		}
-		u := make([]float32, s.Half)
-		for i := range v {
-			u[i] = float32(v[i] / math.Sqrt(n))
-		}
-		s.Direction = append(s.Direction, u)
-	}
-	s.Direction, s.InUse = s.Direction[:len(classes):len(classes)], s.Direction[len(classes)]
-	return s, nil
-}
-
-// Seen are the directions of what a picture shows: the classes, then what is in use.
-func (s *Space) Seen() [][]float32 { return append(slices.Clone(s.Direction), s.InUse) }
-
-// Matrix is directions as columns [Half, directions]: features times it are products.
-func (s *Space) Matrix(directions [][]float32) []float32 {
-	out := make([]float32, s.Half*len(directions))
-	for k, u := range directions {
-		for i, v := range u {
-			out[i*len(directions)+k] = v
-		}
-	}
-	return out
-}
-
 // Start writes the look-up start into a model's weights.
 func Start(w *weights.Set, c *config.Config, tok *tokenizer.Tokenizer, s *Space, seed uint64) error {
 	if c.RobotConfig == nil {
@@ -102,13 +31,23 @@ func Start(w *weights.Set, c *config.Config, tok *tokenizer.Tokenizer, s *Space,
 	if c.RobotConfig.TextContext > 0 {
 		b.context(c.RobotConfig.TextContext)
 	}
-	for i := 0; i < c.QFormerConfig.NumHiddenLayers; i += c.QFormerConfig.CrossAttentionFrequency {
-		b.cross(fmt.Sprintf("qformer.encoder.layer.%d.crossattention.", i))
+	every := c.QFormerConfig.CrossAttentionFrequency
+	for i := 0; i < c.QFormerConfig.NumHiddenLayers; i += every {
+		layer := fmt.Sprintf("qformer.encoder.layer.%d.", i)
+		if i == 0 && c.QFormerConfig.NumHiddenLayers > 2*every { // what happened first, where there are layers enough
+			b.use(layer)
+			continue
+		}
+		b.cross(layer + "crossattention.")
 	}
 	b.encoders()
 	b.decoder()
-	for i := range c.QFormerConfig.NumHiddenLayers {
-		if i%c.QFormerConfig.CrossAttentionFrequency != 0 {
+	first := 0 // the first layer that looks for places
+	if c.QFormerConfig.NumHiddenLayers > 2*every {
+		first = every
+	}
+	for i := first; i < c.QFormerConfig.NumHiddenLayers; i++ {
+		if i%every != 0 {
 			b.gather(fmt.Sprintf("qformer.encoder.layer.%d.attention.", i))
 		}
 	}
@@ -143,6 +82,15 @@ func (b *starter) zero(name string, shape ...int) []float32 {
 	}
 	clear(t.Data)
 	return t.Data
+}
+
+// length is that of a class word's direction behind the input LayerNorm: half of a token's variance.
+func (b *starter) length() float64 { return math.Sqrt(float64(b.c.QFormerConfig.HiddenSize) / 2) }
+
+func (b *starter) fail(err error) {
+	if b.err == nil {
+		b.err = fmt.Errorf("look-up start: %w", err)
+	}
 }
 
 func (b *starter) noise(std float64) float32 { return float32(std * b.r.NormFloat64()) }
@@ -196,11 +144,12 @@ func (b *starter) words(tok *tokenizer.Tokenizer) {
 func actions() []string { return []string{"opened", "closed", "picked", "put", "turned", "taken"} }
 
 // Numbers of a word's second half with a meaning: mark comes first, then whether the word is an action, then whether one
-// stands near it.
+// stands near it, and whether its thing was seen in use (see use).
 const (
 	actionDim  = 1
 	handledDim = 2
-	marks      = 3
+	usedDim    = 3
+	marks      = 4
 )
 
 // Where the second half keeps the places that are gathered, apart from a token's own: of what is asked for, and of what was
@@ -302,16 +251,10 @@ func (b *starter) cross(p string) {
 	query, key := b.matrix(p+"attention.query.weight", h, h), b.matrix(p+"attention.key.weight", h, e)
 	bias := b.zero(p+"attention.query.bias", h)
 	value, out := b.matrix(p+"attention.value.weight", h, e), b.matrix(p+"output.dense.weight", h, h)
-	// A class word's direction has this length behind the input LayerNorm: half of a token's variance.
-	length := math.Sqrt(float64(h) / 2)
 	for head := range heads {
-		sharp := sharpness[min(head, len(sharpness)-1)]
-		w := math.Sqrt(sharp * Scale * math.Sqrt(float64(half)) / length)
+		w := b.weight(sharpness[min(head, len(sharpness)-1)])
 		for k, u := range b.s.Direction {
-			for i, v := range u {
-				*query(head*half+k, i) = float32(w) * v
-				*key(head*half+k, i) = float32(w) * v
-			}
+			b.pair(query, key, head*half+k, w, u, u)
 		}
 		for k := len(b.s.Direction); k < half; k++ {
 			for i := range h {
@@ -322,13 +265,7 @@ func (b *starter) cross(p string) {
 			}
 		}
 		if last := len(b.s.Direction); head == 1 && last < half {
-			// Things move: of two places the one seen later counts.
-			w := float32(math.Sqrt(recency * math.Sqrt(float64(half))))
-			bias[head*half+last] = w
-			for i := range e {
-				*key(head*half+last, i) = 0
-			}
-			*key(head*half+last, half) = -w // the code's first row is the age
+			b.recent(key, bias, head*half+last) // of two places the one seen later counts: things move
 		}
 		places := head < heads-1
 		for i := range half {
@@ -341,6 +278,16 @@ func (b *starter) cross(p string) {
 			}
 		}
 	}
+}
+
+// recent makes a row of a head prefer what was seen late.
+func (b *starter) recent(key func(i, j int) *float32, bias []float32, row int) {
+	w := float32(math.Sqrt(recency * math.Sqrt(float64(b.s.Half))))
+	bias[row] = w
+	for i := range b.c.PcdFeatureDim {
+		*key(row, i) = 0
+	}
+	*key(row, b.s.Half) = -w // the code's first row is the age
 }
 
 // pull is how much more than any other token a class word is attended to, as a difference of scores.
@@ -409,7 +356,8 @@ func (b *starter) gather(p string) {
 	fetch(1, 0, 0, half) // classes
 }
 
-// encoders leaves the places' half of the features empty.
+// encoders leaves the places' half of the features empty, and of a voxel's what the classes leave over: a map shows nothing in
+// use, and training does not come there.
 func (b *starter) encoders() {
 	for _, name := range b.w.Names("pcd_encoder.") {
 		if !strings.HasSuffix(name, "final.kernel") {
@@ -420,10 +368,15 @@ func (b *starter) encoders() {
 			b.err = fmt.Errorf("look-up start: %s has the shape %v, expected two dimensions", name, t.Shape)
 			return
 		}
-		for i := range t.Data {
-			// A small start: logits of some units would take the encoder's first minutes to come down.
-			if t.Data[i] *= 0.1; i%t.Shape[1] >= b.s.Half {
-				t.Data[i] = 0
+		width := t.Shape[1]
+		for row := 0; row < len(t.Data); row += width {
+			v := slices.Clone(t.Data[row : row+b.s.Half])
+			clear(t.Data[row : row+width])
+			for i := range v {
+				for j, x := range v {
+					// A small start: logits of some units would take the encoder's first minutes to come down.
+					t.Data[row+i] += 0.1 * b.s.span(i, j) * x
+				}
 			}
 		}
 	}

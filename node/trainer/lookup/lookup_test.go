@@ -63,11 +63,12 @@ func start(t *testing.T) *started {
 	return s
 }
 
-// things are classes with their places, as perfect encoders would give them: ten voxels each.
+// things are classes with their places, as perfect encoders would give them: ten places of the memory each.
 type things map[string]r3.Vec
 
 // layers runs the aligner over a question and returns what each layer gives for each token of the text [tokens·D].
-func (s *started) layers(question string, now things) [][]float32 {
+// Those listed are in use.
+func (s *started) layers(question string, now things, used ...string) [][]float32 {
 	t, c := s.t, s.cfg
 	t.Helper()
 	b := &module.Builder{G: graph.New("look-up"), Find: s.w, DType: graph.Float32, Decompose: true}
@@ -111,6 +112,11 @@ func (s *started) layers(question string, now things) [][]float32 {
 						logit = 4
 					}
 					row[i] += (logit - Shift) / Scale * v
+				}
+			}
+			if u := slices.Index(kitchen.Usable(), name); u >= 0 && slices.Contains(used, name) {
+				for i, v := range s.space.Used[u] {
+					row[i] += (4 - Shift) / Scale * v
 				}
 			}
 			features = append(features, row...)
@@ -207,12 +213,14 @@ func TestStart(t *testing.T) {
 	for name := range base {
 		after[name] = s.layers(question, with(name))
 	}
+	// The first two layers look for what is in use.
+	look, gather := s.cfg.QFormerConfig.CrossAttentionFrequency, s.cfg.QFormerConfig.CrossAttentionFrequency+1
 	part := func(layer []float32, token, from, n int) []float32 { return layer[token*h+from : token*h+from+n] }
 	for _, word := range []string{"sink", "fridge"} {
 		at := s.word(question, word)
-		own := moved(part(before[0], at, h-half, half), part(after[word][0], at, h-half, half))
+		own := moved(part(before[look], at, h-half, half), part(after[word][look], at, h-half, half))
 		for name := range base {
-			if other := moved(part(before[0], at, h-half, half), part(after[name][0], at, h-half, half)); name != word && other > 0.3*own {
+			if other := moved(part(before[look], at, h-half, half), part(after[name][look], at, h-half, half)); name != word && other > 0.3*own {
 				t.Errorf("the word %s follows the %s by %.3f, its own thing by %.3f", word, name, other, own)
 			}
 		}
@@ -223,10 +231,37 @@ func TestStart(t *testing.T) {
 		dim         int
 		follow, not string
 	}{{half + askedDim, "sink", "fridge"}, {half + eventDim, "fridge", "sink"}} {
-		own := moved(part(before[1], at, c.dim, 8), part(after[c.follow][1], at, c.dim, 8))
-		other := moved(part(before[1], at, c.dim, 8), part(after[c.not][1], at, c.dim, 8))
+		own := moved(part(before[gather], at, c.dim, 8), part(after[c.follow][gather], at, c.dim, 8))
+		other := moved(part(before[gather], at, c.dim, 8), part(after[c.not][gather], at, c.dim, 8))
 		if !(own > 2*other) {
 			t.Errorf("numbers %d on follow the %s by %.3f and the %s by %.3f", c.dim, c.follow, own, c.not, other)
+		}
+	}
+}
+
+// Before anything is trained, the word of a thing that was in use says so, and no other word.
+func TestStartUse(t *testing.T) {
+	s := start(t)
+	h := s.cfg.QFormerConfig.HiddenSize
+	const question = "The task goes: open the fridge, turn on the hob, put the mug on the table."
+	base := things{"hob": {X: 2, Y: 1, Z: 1}, "fridge": {X: 1, Y: -2, Z: 1}, "table": {X: 3, Y: 0, Z: 0.7}, "mug": {X: 3, Y: 0, Z: 0.8}}
+	code := func(layer []float32, word string) float64 {
+		at, sum := s.word(question, word), 0.0
+		for i, v := range s.space.Used[slices.Index(kitchen.Usable(), word)] {
+			sum += float64(v * layer[at*h+i])
+		}
+		return sum
+	}
+	none := s.layers(question, base)[0]
+	for _, used := range []string{"fridge", "hob", "mug"} {
+		got := s.layers(question, base, used)[0]
+		for _, word := range []string{"fridge", "hob", "mug"} {
+			switch v := code(got, word) - code(none, word); {
+			case word == used && v < 1:
+				t.Errorf("%s in use: its word says it by %.2f, expected more than 1", used, v)
+			case word != used && v > 0.4:
+				t.Errorf("%s in use: the word %s says it of its own by %.2f, expected less than 0.4", used, word, v)
+			}
 		}
 	}
 }
