@@ -121,6 +121,7 @@ func startPeer(b *testing.B, python string, tr *Trainer, p *program, batch Batch
 		"inputs": inputs, "threads": tr.opt.Threads, "hidden": c.HiddenSize, "qformer": c.QFormerConfig.HiddenSize, "qformer_heads": c.QFormerConfig.NumAttentionHeads,
 		"qformer_layers": c.QFormerConfig.NumHiddenLayers, "cross_frequency": c.QFormerConfig.CrossAttentionFrequency, "context": c.RobotConfig.TextContext,
 		"heads": c.NumAttentionHeads, "kv_heads": c.NumKeyValueHeads, "layers": c.NumHiddenLayers, "theta": c.RopeTheta,
+		"class_weight": classWeight, "unseen_weight": unseenWeight, "steps_weight": stepsWeight, "frames_weight": framesWeight, "moment_weight": momentWeight,
 	})
 	if err != nil {
 		b.Fatal(err)
