@@ -246,48 +246,25 @@ var sharpness = []float64{1, 2, 1}
 
 // cross lets each head ask by class: two heads bring back the place of what they find, the last what else is there.
 func (b *starter) cross(p string) {
-	h, e, half := b.c.QFormerConfig.HiddenSize, b.c.PcdFeatureDim, b.s.Half
-	heads := b.c.QFormerConfig.NumAttentionHeads
-	query, key := b.matrix(p+"attention.query.weight", h, h), b.matrix(p+"attention.key.weight", h, e)
-	bias := b.zero(p+"attention.query.bias", h)
-	value, out := b.matrix(p+"attention.value.weight", h, e), b.matrix(p+"output.dense.weight", h, h)
-	for head := range heads {
+	a := b.attention(p)
+	for head := range a.heads {
 		w := b.weight(sharpness[min(head, len(sharpness)-1)])
 		for k, u := range b.s.Direction {
-			b.pair(query, key, head*half+k, w, u, u)
+			a.pair(a.row(head, k), w, u, u)
 		}
-		for k := len(b.s.Direction); k < half; k++ {
-			for i := range h {
-				*query(head*half+k, i) = b.noise(0.02)
-			}
-			for i := range e {
-				*key(head*half+k, i) = b.noise(0.02)
-			}
+		if head == 1 {
+			a.recent(a.row(head, len(b.s.Direction))) // of two places the one seen later counts: things move
 		}
-		if last := len(b.s.Direction); head == 1 && last < half {
-			b.recent(key, bias, head*half+last) // of two places the one seen later counts: things move
-		}
-		places := head < heads-1
-		for i := range half {
-			if places {
-				*value(head*half+i, half+i) = 1
-				*out(h-half+i, head*half+i) = 1 / float32(heads-1)
+		for i := range a.half {
+			if row := a.row(head, i); head < a.heads-1 {
+				*a.value(row, a.half+i) = 1
+				*a.out(a.width-a.half+i, row) = 1 / float32(a.heads-1)
 			} else {
-				*value(head*half+i, i) = 1
-				*out(i, head*half+i) = 2
+				*a.value(row, i) = 1
+				*a.out(i, row) = 2
 			}
 		}
 	}
-}
-
-// recent makes a row of a head prefer what was seen late.
-func (b *starter) recent(key func(i, j int) *float32, bias []float32, row int) {
-	w := float32(math.Sqrt(recency * math.Sqrt(float64(b.s.Half))))
-	bias[row] = w
-	for i := range b.c.PcdFeatureDim {
-		*key(row, i) = 0
-	}
-	*key(row, b.s.Half) = -w // the code's first row is the age
 }
 
 // pull is how much more than any other token a class word is attended to, as a difference of scores.
