@@ -121,11 +121,20 @@ func (n *Network) pointSession() (*ort.Session, error) {
 
 // EncodeMap runs the voxeliser and the point encoder.
 func (n *Network) EncodeMap(ctx context.Context, cloud *scene.Cloud) (MapFeatures, error) {
+	m, err := n.encodeMap(cloud, func(feeds []network.Feed) ([]float32, error) { return n.runPoints(ctx, feeds) })
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// encodeMap is a map whose features come from run, which may have them from an earlier time.
+func (n *Network) encodeMap(cloud *scene.Cloud, run func(feeds []network.Feed) ([]float32, error)) (*mapFeatures, error) {
 	m, feeds, err := n.mapInputs(cloud)
 	if err != nil {
-		return nil, fmt.Errorf("encode the map: %w", err)
+		return nil, fmt.Errorf("encode the map: %w", &InputError{err})
 	}
-	if m.features, err = n.runPoints(ctx, feeds); err != nil {
+	if m.features, err = run(feeds); err != nil {
 		return nil, fmt.Errorf("encode the map: %w", err)
 	}
 	if got, want := len(m.features), m.Voxels()*n.cfg.PcdFeatureDim; got != want {

@@ -10,6 +10,7 @@ import (
 	"github.com/stllm/stllm/node/graph"
 	"github.com/stllm/stllm/node/imaging"
 	"github.com/stllm/stllm/node/ort"
+	"github.com/stllm/stllm/node/points/network"
 	"github.com/stllm/stllm/node/rays"
 	"github.com/stllm/stllm/node/scene"
 	"github.com/stllm/stllm/node/stllm/module"
@@ -84,21 +85,15 @@ func (f *Frozen) Picture(ctx context.Context, img *imaging.RGB) ([]float32, erro
 // Map gives a map's places and the point encoder's features of them [N·D]. keep, which may be nil, is asked for the features and
 // may have them from an earlier call with the same cloud instead of making them.
 func (f *Frozen) Map(ctx context.Context, cloud *scene.Cloud, keep func(make func() ([]float32, error)) ([]float32, error)) (MapFeatures, []float32, error) {
-	m, feeds, err := f.n.mapInputs(cloud)
+	m, err := f.n.encodeMap(cloud, func(feeds []network.Feed) ([]float32, error) {
+		run := func() ([]float32, error) { return f.n.runPoints(ctx, feeds) }
+		if keep == nil {
+			return run()
+		}
+		return keep(run)
+	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("encode the map: %w", &InputError{err})
-	}
-	run := func() ([]float32, error) { return f.n.runPoints(ctx, feeds) }
-	if keep == nil {
-		m.features, err = run()
-	} else {
-		m.features, err = keep(run)
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("encode the map: %w", err)
-	}
-	if got, want := len(m.features), m.Voxels()*f.n.cfg.PcdFeatureDim; got != want {
-		return nil, nil, fmt.Errorf("encode the map: %d numbers for %d places of %d features", got, m.Voxels(), f.n.cfg.PcdFeatureDim)
+		return nil, nil, err
 	}
 	return m, m.features, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/stllm/stllm/node/graph"
@@ -51,21 +52,11 @@ func newChain(env *ort.Environment, p pieces, trained *weights.Set, o ort.Option
 		return nil, errors.Join(err, c.close())
 	}
 	for _, name := range trained.Names() {
-		if !c.all.has(name) {
+		if !slices.Contains(c.all.names, name) {
 			return nil, errors.Join(fmt.Errorf("weight %s is to be trained and no part of the graph", name), c.close())
 		}
 	}
 	return c, nil
-}
-
-// has tells whether a program trains a weight.
-func (p *program) has(name string) bool {
-	for _, n := range p.names {
-		if n == name {
-			return true
-		}
-	}
-	return false
 }
 
 // keep takes a program over, and its sums when it trains.

@@ -240,9 +240,8 @@ func visionBatch(c *config.Config, s *lookup.Space, frames []*record.Frame, r *r
 	var shares []uint8
 	n := len(kitchen.Classes())
 	for _, f := range frames {
-		for p, used := range f.InUse {
-			share := f.Share[p*n : (p+1)*n]
-			shares = appendUsed(append(shares, share...), share, used, s.UsedClass)
+		for p := range f.InUse {
+			shares = appendSeen(shares, f, p, s.UsedClass)
 		}
 	}
 	b.label(shares, n+len(s.Used), least, 2, len(frames), v.Grid()*v.Grid())
@@ -258,9 +257,12 @@ const (
 	clearlyUsed = 60
 )
 
-// appendUsed appends for each usable class how much of a patch shows it in use: 0 for none, 1 where nobody can tell, since the
-// labels know how much is in use and not of what.
-func appendUsed(to []uint8, share []uint8, used uint8, usable []int) []uint8 {
+// appendSeen appends how much of a patch shows each class, then for each usable one how much shows it in use: 0 for none, 1
+// where nobody can tell, since the labels know how much is in use and not of what. The columns are those of [lookup.Space.Seen].
+func appendSeen(to []uint8, f *record.Frame, p int, usable []int) []uint8 {
+	n := len(f.Share) / len(f.InUse)
+	share, used := f.Share[p*n:(p+1)*n], f.InUse[p]
+	to = append(to, share...)
 	all := 0
 	for _, k := range usable {
 		all += int(share[k])

@@ -2,7 +2,6 @@ package trainer
 
 import (
 	"context"
-	"slices"
 
 	"github.com/stllm/stllm/node/trainer/lookup"
 )
@@ -89,10 +88,9 @@ func (t *Trainer) measureVision(ctx context.Context) (map[string]float64, error)
 		}
 		d := t.cfg.HiddenSize
 		for i, frame := range rec.Frames {
-			for p := range len(frame.Share) / n {
+			for p := range frame.InUse {
 				z := products(f[i][p*d:], seen)
-				shares := appendUsed(slices.Clone(frame.Share[p*n:(p+1)*n]), frame.Share[p*n:(p+1)*n], frame.InUse[p], t.space.UsedClass)
-				for k, share := range shares {
+				for k, share := range appendSeen(nil, &frame, p, t.space.UsedClass) {
 					group := 0
 					if k >= n {
 						group = 2

@@ -11,6 +11,7 @@ import (
 	"github.com/stllm/stllm/node/checkpoint"
 	"github.com/stllm/stllm/node/graph"
 	"github.com/stllm/stllm/node/ort"
+	"github.com/stllm/stllm/node/stllm/module"
 	"github.com/stllm/stllm/node/trainer/backward"
 	"github.com/stllm/stllm/node/trainer/weights"
 )
@@ -38,7 +39,7 @@ func (f Feed) tensor() (*ort.Tensor, error) {
 
 // storedTensor views a float tensor of a file.
 func storedTensor(t *checkpoint.Tensor) (*ort.Tensor, error) {
-	kind, ok := map[checkpoint.DType]graph.DType{checkpoint.F32: graph.Float32, checkpoint.F16: graph.Float16, checkpoint.BF16: graph.BFloat16}[t.DType]
+	kind, ok := module.StoredAs(t.DType)
 	if !ok {
 		return nil, fmt.Errorf("%s is stored as %s, expected F32, F16 or BF16", t.Name, t.DType)
 	}

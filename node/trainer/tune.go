@@ -192,9 +192,6 @@ func (t *Tuner) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := t.sameRecipe(t.recipe); err != nil {
-		return err
-	}
 	if t.folder, err = checkpoint.OpenFolder(model); err != nil {
 		return err
 	}

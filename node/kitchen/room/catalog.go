@@ -1,9 +1,8 @@
 package room
 
 import (
-	"slices"
-
 	"math/rand/v2"
+	"slices"
 )
 
 // kind is a category of furniture: its ranges of width, depth and height in metres, how it is built and what can stand on it.

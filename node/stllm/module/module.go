@@ -130,6 +130,12 @@ var storedAs = map[checkpoint.DType]graph.DType{
 	checkpoint.F32: graph.Float32, checkpoint.F16: graph.Float16, checkpoint.BF16: graph.BFloat16,
 }
 
+// StoredAs is the type that a graph has for what a file stores as floats.
+func StoredAs(t checkpoint.DType) (as graph.DType, ok bool) {
+	as, ok = storedAs[t]
+	return as, ok
+}
+
 func (b *Builder) tensor(t *checkpoint.Tensor, name string, sizes ...int) *graph.Value {
 	if t.DType == checkpoint.U8 && t.Offset >= 0 {
 		return b.G.External(name, graph.Uint8, t.File, t.Offset, t.Length, sizes...)

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"slices"
 	"strings"
 
 	"github.com/stllm/stllm/node/checkpoint/config"
@@ -31,26 +30,24 @@ func Start(w *weights.Set, c *config.Config, tok *tokenizer.Tokenizer, s *Space,
 	if c.RobotConfig.TextContext > 0 {
 		b.context(c.RobotConfig.TextContext)
 	}
-	every := c.QFormerConfig.CrossAttentionFrequency
-	for i := 0; i < c.QFormerConfig.NumHiddenLayers; i += every {
+	every, layers := c.QFormerConfig.CrossAttentionFrequency, c.QFormerConfig.NumHiddenLayers
+	first := 0 // the first layer that looks for places
+	if layers > 2*every {
+		first = every // there are enough to look for what happened before
+	}
+	for i := range layers {
 		layer := fmt.Sprintf("qformer.encoder.layer.%d.", i)
-		if i == 0 && c.QFormerConfig.NumHiddenLayers > 2*every { // what happened first, where there are layers enough
+		switch cross := i%every == 0; {
+		case cross && i < first:
 			b.use(layer)
-			continue
+		case cross:
+			b.cross(layer + "crossattention.")
+		case i > first:
+			b.gather(layer + "attention.")
 		}
-		b.cross(layer + "crossattention.")
 	}
 	b.encoders()
 	b.decoder()
-	first := 0 // the first layer that looks for places
-	if c.QFormerConfig.NumHiddenLayers > 2*every {
-		first = every
-	}
-	for i := first; i < c.QFormerConfig.NumHiddenLayers; i++ {
-		if i%every != 0 {
-			b.gather(fmt.Sprintf("qformer.encoder.layer.%d.attention.", i))
-		}
-	}
 	return b.err
 }
 
@@ -69,19 +66,23 @@ func (b *starter) matrix(name string, rows, cols int) func(i, j int) *float32 {
 }
 
 func (b *starter) zero(name string, shape ...int) []float32 {
+	data := b.need(name, shape...)
+	clear(data)
+	return data
+}
+
+// need is a tensor's data; where there is none of that shape the start fails, and goes on with one that nobody sees.
+func (b *starter) need(name string, shape ...int) []float32 {
+	t, err := b.w.Need(name, shape...)
+	if err == nil {
+		return t.Data
+	}
+	b.fail(err)
 	n := 1
 	for _, d := range shape {
 		n *= d
 	}
-	t, err := b.w.Need(name, shape...)
-	if err != nil {
-		if b.err == nil {
-			b.err = fmt.Errorf("look-up start: %w", err)
-		}
-		return make([]float32, n)
-	}
-	clear(t.Data)
-	return t.Data
+	return make([]float32, n)
 }
 
 // length is that of a class word's direction behind the input LayerNorm: half of a token's variance.
@@ -274,28 +275,16 @@ const pull = 14
 // else was there. It stands behind a look-up, in the layers without one.
 func (b *starter) gather(p string) {
 	h, half := b.c.QFormerConfig.HiddenSize, b.s.Half
-	query, err := b.w.Need(p+"attention.query.bias", h)
-	if err != nil {
-		if b.err == nil {
-			b.err = fmt.Errorf("look-up start: %w", err)
-		}
-		return
-	}
+	query := b.need(p+"attention.query.bias", h)
 	get := func(name string) func(i, j int) *float32 {
-		t, err := b.w.Need(p+name, h, h)
-		if err != nil {
-			if b.err == nil {
-				b.err = fmt.Errorf("look-up start: %w", err)
-			}
-			t = &weights.Tensor{Data: make([]float32, h*h)}
-		}
-		return func(i, j int) *float32 { return &t.Data[i*h+j] }
+		data := b.need(p+name, h, h)
+		return func(i, j int) *float32 { return &data[i*h+j] }
 	}
 	key, value, out := get("attention.key.weight"), get("attention.value.weight"), get("output.dense.weight")
-	length := mark * math.Sqrt(float64(h)/2) * 0.8 // of the mark behind the layer before
+	length := mark * b.length() * 0.8 // of the mark behind the layer before
 	w := float32(math.Sqrt(pull * math.Sqrt(float64(half)) / length))
 	ask := func(head int, handled float32) {
-		query.Data[head*half] = w
+		query[head*half] = w
 		for i := range h {
 			*key(head*half, i) = 0
 		}
@@ -342,30 +331,23 @@ func (b *starter) encoders() {
 		}
 		t, err := b.w.Get(name)
 		if err != nil || len(t.Shape) != 2 {
-			b.err = fmt.Errorf("look-up start: %s has the shape %v, expected two dimensions", name, t.Shape)
+			b.fail(fmt.Errorf("%s has the shape %v, expected two dimensions", name, t.Shape))
 			return
 		}
 		width := t.Shape[1]
 		for row := 0; row < len(t.Data); row += width {
-			v := slices.Clone(t.Data[row : row+b.s.Half])
+			v := b.s.project(t.Data[row : row+b.s.Half])
 			clear(t.Data[row : row+width])
-			for i := range v {
-				for j, x := range v {
-					// A small start: logits of some units would take the encoder's first minutes to come down.
-					t.Data[row+i] += 0.1 * b.s.span(i, j) * x
-				}
+			for i, x := range v {
+				t.Data[row+i] = 0.1 * x // a small start: logits of some units would take the encoder's first minutes to come down
 			}
 		}
 	}
-	t, err := b.w.Need("model.mm_projector.2.weight", b.c.HiddenSize, b.c.HiddenSize)
-	if err != nil {
-		b.err = fmt.Errorf("look-up start: %w", err)
-		return
+	out := b.need("model.mm_projector.2.weight", b.c.HiddenSize, b.c.HiddenSize)
+	for i := range out {
+		out[i] *= 0.1
 	}
-	for i := range t.Data {
-		t.Data[i] *= 0.1
-	}
-	clear(t.Data[b.s.Half*b.c.HiddenSize:])
+	clear(out[b.s.Half*b.c.HiddenSize:])
 }
 
 // decoder widens the published start, which is made for a model thirty times as wide.

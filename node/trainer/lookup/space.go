@@ -133,18 +133,17 @@ func (s *Space) Matrix(directions [][]float32) []float32 {
 	return out
 }
 
-// span is an entry of the matrix that projects onto what the classes span.
-func (s *Space) span(i, j int) float32 {
-	v := float32(0)
+// project is the part of a vector of Half numbers that the classes span.
+func (s *Space) project(v []float32) []float32 {
+	out := make([]float32, len(v))
 	for _, u := range s.Direction {
-		v += u[i] * u[j]
+		dot := float32(0)
+		for i := range v {
+			dot += u[i] * v[i]
+		}
+		for i := range v {
+			out[i] += dot * u[i]
+		}
 	}
-	return v
-}
-
-func unit(i, j int) float32 {
-	if i == j {
-		return 1
-	}
-	return 0
+	return out
 }

@@ -38,8 +38,10 @@ func (b *starter) use(layer string) {
 				*a.out(i, row) = 0.7
 			default:
 				*a.value(row, i) = 1
-				for j := range a.half {
-					*a.out(j, row) = 2 * (unit(i, j) - b.s.span(i, j))
+				axis := make([]float32, a.half)
+				axis[i] = 1
+				for j, v := range b.s.project(axis) { // what the classes do not span comes back
+					*a.out(j, row) = 2 * (axis[j] - v)
 				}
 			}
 		}
@@ -55,28 +57,14 @@ func (b *starter) found(layer string) {
 		b.fail(fmt.Errorf("qformer intermediate_size %d, expected at least %d", hidden, len(b.s.Used)))
 		return
 	}
-	in, err := b.w.Need(layer+"intermediate_query.dense.weight", hidden, h)
-	if err != nil {
-		b.fail(err)
-		return
-	}
-	bias, err := b.w.Need(layer+"intermediate_query.dense.bias", hidden)
-	if err != nil {
-		b.fail(err)
-		return
-	}
-	out, err := b.w.Need(layer+"output_query.dense.weight", h, hidden)
-	if err != nil {
-		b.fail(err)
-		return
-	}
+	in, bias, out := b.need(layer+"intermediate_query.dense.weight", hidden, h), b.need(layer+"intermediate_query.dense.bias", hidden), b.need(layer+"output_query.dense.weight", h, hidden)
 	for j, u := range b.s.Used {
-		row := in.Data[j*h : (j+1)*h]
+		row := in[j*h : (j+1)*h]
 		clear(row)
 		for i := range half {
 			row[i] = 4 * u[i]
 		}
-		bias.Data[j] = -4
-		out.Data[(half+usedDim)*hidden+j] = 1
+		bias[j] = -4
+		out[(half+usedDim)*hidden+j] = 1
 	}
 }

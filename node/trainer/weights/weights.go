@@ -36,19 +36,11 @@ func Read(dir string) (*Set, error) {
 		return nil, err
 	}
 	defer f.Close()
-	s := NewSet()
-	for _, t := range f.Tensors {
-		data, err := t.Float32()
-		if err != nil {
-			return nil, fmt.Errorf("read weights: %s: %w", t.Name, err)
-		}
-		shape := make([]int, len(t.Shape))
-		for i, d := range t.Shape {
-			shape[i] = int(d)
-		}
-		s.Put(&Tensor{t.Name, shape, slices.Clone(data)})
+	names := make([]string, len(f.Tensors))
+	for i, t := range f.Tensors {
+		names[i] = t.Name
 	}
-	return s, nil
+	return Pick(f, names)
 }
 
 // Put adds or replaces a tensor.

@@ -312,11 +312,12 @@ func (s *server) matched(c call) bool {
 func (s *server) left(d dds.Discovery) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	maps.DeleteFunc(s.clients, func(client dds.GUID, _ time.Time) bool {
+	gone := func(client dds.GUID) bool {
 		return client == d.GUID || d.Kind == dds.KindParticipant && client.Prefix() == d.GUID.Prefix()
-	})
+	}
+	maps.DeleteFunc(s.clients, func(client dds.GUID, _ time.Time) bool { return gone(client) })
 	for r := range s.calls {
-		if r.from == d.GUID || d.Kind == dds.KindParticipant && r.from.Prefix() == d.GUID.Prefix() {
+		if gone(r.from) {
 			r.cancel()
 		}
 	}
