@@ -76,10 +76,18 @@ func New(env *ort.Environment, o Options) (*Trainer, error) {
 	model := t.modelDir()
 	fresh := false
 	if _, err := os.Stat(filepath.Join(model, "config.json")); errors.Is(err, os.ErrNotExist) {
+		if o.Init == "" {
+			return nil, errors.New("no model folder is named to start from")
+		}
+		if err := t.begun(o.Init); err != nil {
+			return nil, fmt.Errorf("begin training from %s: %w", o.Init, err)
+		}
 		if err := copyModel(o.Init, model); err != nil {
 			return nil, fmt.Errorf("begin training from %s: %w", o.Init, err)
 		}
 		fresh = true
+	} else if err := t.sameOrigin(o.Init); err != nil {
+		return nil, err
 	}
 	var err error
 	if t.cfg, err = config.Load(model); err != nil {
@@ -177,16 +185,20 @@ func (t *Trainer) runs() ort.Options {
 
 func (t *Trainer) modelDir() string { return filepath.Join(t.opt.Out, "model") }
 
-// copyModel copies a model folder.
+// copyModel copies a model folder, which appears under its name when all of it is there.
 func copyModel(from, to string) error {
-	if from == "" {
-		return errors.New("no model folder is named")
-	}
 	dir, err := checkpoint.ResolveFolder(from)
 	if err != nil {
 		return err
 	}
-	return os.CopyFS(to, os.DirFS(dir))
+	made := to + ".partial"
+	if err := os.RemoveAll(made); err != nil {
+		return err
+	}
+	if err := os.CopyFS(made, os.DirFS(dir)); err != nil {
+		return err
+	}
+	return os.Rename(made, to)
 }
 
 // Run trains what is not trained yet.

@@ -26,7 +26,7 @@ const StageTune = "tune"
 
 // TuneOptions of a fine-tune of a model of the published profile. What is 0 is as published.
 type TuneOptions struct {
-	Init         string // model folder to start from; not looked at where Out has one already
+	Init         string // model folder to start from; where Out has a model already, it must be the one that it was begun from, or empty
 	PointWeights string // file of the point encoder where it lies outside of Init
 	Out          string // result: OUT/model, train.jsonl, curve.png and the state to go on from
 	Items        []TuneItem
@@ -96,9 +96,14 @@ func NewTuner(ctx context.Context, env *ort.Environment, o TuneOptions) (_ *Tune
 		if o.Init == "" {
 			return nil, errors.New("no model folder is named to start from")
 		}
+		if err := t.begun(o.Init); err != nil {
+			return nil, fmt.Errorf("begin training from %s: %w", o.Init, err)
+		}
 		if err := beginTuned(ctx, o.Init, o.PointWeights, model, o.Freeze, o.Copy); err != nil {
 			return nil, fmt.Errorf("begin training from %s: %w", o.Init, err)
 		}
+	} else if err := t.sameOrigin(o.Init); err != nil {
+		return nil, err
 	}
 	defer func() {
 		if err != nil {

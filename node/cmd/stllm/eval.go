@@ -105,7 +105,7 @@ func (a *app) eval(ctx context.Context, e *evalFlags) error {
 		return fmt.Errorf("results folder: %w", err)
 	}
 	defer os.RemoveAll(temp)
-	src, err := e.items.source(a, e, p, frames, temp)
+	src, err := e.items.source(a, itemSources{p, frames, e.workers, temp})
 	if err != nil {
 		return err
 	}

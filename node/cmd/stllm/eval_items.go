@@ -31,6 +31,10 @@ func (f *itemFlags) add(s *pflag.FlagSet) {
 	s.StringVar(&f.questions, "questions", "", "questions file of the bag (default: NAME.questions.yaml beside it)")
 	s.IntVar(&f.frames, "frames", 0, "frames of a window; 0: as many as the model wants (32 for an endpoint)")
 	f.addRoots(s)
+	f.addKitchens(s)
+}
+
+func (f *itemFlags) addKitchens(s *pflag.FlagSet) {
 	s.IntVar(&f.kitchen.Quiz.Count, "kitchen-questions", 12, "questions about a kitchen, 1 to 1000")
 	s.IntVar(&f.kitchen.Quiz.Windows, "kitchen-moments", 4, "moments at which they are asked, 1 to 32")
 	s.Float64Var(&f.kitchen.Rate, "kitchen-rate", 10, "pictures a second, 1 to 60")
@@ -56,41 +60,22 @@ func (f *itemFlags) rootsBeside(list string) rea.Roots {
 	return roots
 }
 
+// itemSources is what sources of items need beside their flags.
+type itemSources struct {
+	params params.Parameters
+	frames int    // of a window
+	ahead  int    // kitchens that are made ahead
+	temp   string // folder for their bags; empty: the system's
+}
+
 // source joins what --items names.
-func (f *itemFlags) source(a *app, e *evalFlags, p params.Parameters, frames int, temp string) (eval.Source, error) {
+func (f *itemFlags) source(a *app, in itemSources) (eval.Source, error) {
 	if len(f.items) == 0 {
 		return nil, usageError{errors.New("--items is needed: a REA list, a bag, a folder of bags, or kitchens:FIRST..LAST")}
 	}
-	quiet := zerolog.Nop() // the robot would tell of every answer of the one that only looks
-	if a.verbose {
-		quiet = a.log
-	}
-	links, err := extrinsics(&p)
-	if err != nil {
-		return nil, err
-	}
 	var all eval.Several
 	for _, spec := range f.items {
-		var one eval.Source
-		var err error
-		if seeds, ok := strings.CutPrefix(spec, "kitchens:"); ok {
-			var first, last uint64
-			if first, last, err = seedRange(seeds); err != nil {
-				return nil, usageError{fmt.Errorf("--items %s: %w", spec, err)}
-			}
-			one, err = eval.Kitchens(eval.KitchenOptions{Seed: first, Count: int(last-first) + 1, Frames: frames, Kitchen: f.kitchen, Params: p,
-				Ahead: max(1, e.workers), Temp: temp, Log: quiet})
-		} else if filepath.Ext(spec) == ".json" {
-			one = eval.REA(spec, f.rootsBeside(spec), frames)
-		} else {
-			one, err = eval.Bags(spec, eval.BagOptions{Questions: f.questions, Params: p, Links: links, Frames: frames, Log: quiet, Boxes: func(bag string) []picture.Box {
-				boxes, err := readBoxes(beside(bag, ".scene.json"))
-				if err != nil {
-					a.log.Warn().Err(err).Msg("boxes are not drawn")
-				}
-				return boxes
-			}})
-		}
+		one, err := f.one(a, spec, in)
 		if err != nil {
 			return nil, err
 		}
@@ -100,6 +85,36 @@ func (f *itemFlags) source(a *app, e *evalFlags, p params.Parameters, frames int
 		return all[0], nil
 	}
 	return all, nil
+}
+
+// one opens one source: kitchens:FIRST..LAST, a REA list (.json), a bag or a folder of bags.
+func (f *itemFlags) one(a *app, spec string, in itemSources) (eval.Source, error) {
+	quiet := zerolog.Nop() // the robot would tell of every answer of the one that only looks
+	if a.verbose {
+		quiet = a.log
+	}
+	if seeds, ok := strings.CutPrefix(spec, "kitchens:"); ok {
+		first, last, err := seedRange(seeds)
+		if err != nil {
+			return nil, usageError{fmt.Errorf("%s: %w", spec, err)}
+		}
+		return eval.Kitchens(eval.KitchenOptions{Seed: first, Count: int(last-first) + 1, Frames: in.frames, Kitchen: f.kitchen, Params: in.params,
+			Ahead: max(1, in.ahead), Temp: in.temp, Log: quiet})
+	}
+	if filepath.Ext(spec) == ".json" {
+		return eval.REA(spec, f.rootsBeside(spec), in.frames), nil
+	}
+	links, err := extrinsics(&in.params)
+	if err != nil {
+		return nil, err
+	}
+	return eval.Bags(spec, eval.BagOptions{Questions: f.questions, Params: in.params, Links: links, Frames: in.frames, Log: quiet, Boxes: func(bag string) []picture.Box {
+		boxes, err := readBoxes(beside(bag, ".scene.json"))
+		if err != nil {
+			a.log.Warn().Err(err).Msg("boxes are not drawn")
+		}
+		return boxes
+	}})
 }
 
 // seedRange reads "7" or "1000..1099".

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/stllm/stllm/bags/eval"
+	"github.com/stllm/stllm/bags/rea"
 	"github.com/stllm/stllm/node/kitchen"
 	"github.com/stllm/stllm/node/kitchen/quiz"
 )
@@ -180,6 +181,12 @@ func TestEvalCommands(t *testing.T) {
 	items := filepath.Join(t.TempDir(), "rea")
 	if code, text := call("rea", "export", dir, "--out", items, "--frames", "4"); code != 0 {
 		t.Fatalf("export: %d %s", code, text)
+	}
+	if code, text := call("rea", "export", "kitchens:50..51", "--out", filepath.Join(items, "made"), "--frames", "4", "--kitchen-questions", "2", "--kitchen-rate", "2"); code != 0 {
+		t.Errorf("export of kitchens: %d %s", code, text)
+	}
+	if made, broken, err := rea.Read(filepath.Join(items, "made", "items.json")); err != nil || len(made) != 4 || len(broken) > 0 {
+		t.Errorf("of two kitchens %d items came, %v, %v", len(made), broken, err)
 	}
 	if code, text := call("rea", "import", filepath.Join(items, "items.json"), "--out", filepath.Join(items, "bags")); code != 0 || !strings.Contains(text, "20 items") {
 		t.Errorf("import: %d %s", code, text)

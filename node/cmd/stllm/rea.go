@@ -32,35 +32,33 @@ func (a *app) reaCommand() *cobra.Command {
 
 func (a *app) reaExportCommand() *cobra.Command {
 	var rf robotFlags
-	var out, questions string
+	var out string
 	var frames int
+	var set itemFlags
 	cmd := &cobra.Command{
-		Use:   "export BAG --out DIR",
+		Use:   "export (BAG | FOLDER | kitchens:FIRST..LAST) --out DIR",
 		Short: "Write a bag and its questions as REA items: frames, poses, intrinsics, point cloud and items.json",
 		Long: "export drives the node's robot by the bag and writes, for each question, the frames that the model would see. A folder\n" +
-			"of bags makes one list.",
-		Args: exactly(1, "one bag, or a folder of bags"),
+			"of bags makes one list, and so do made kitchens, named by their seeds.",
+		Args: exactly(1, "one bag, a folder of bags, or kitchens:FIRST..LAST"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if out == "" {
 				return usageError{errors.New("--out is needed: a folder for the items")}
 			}
-			return a.reaExport(cmd.Context(), args[0], questions, out, frames, &rf)
+			return a.reaExport(cmd.Context(), args[0], &set, out, frames, &rf)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&out, "out", "", "folder for the items")
-	f.StringVar(&questions, "questions", "", "questions file (default: NAME.questions.yaml beside the bag)")
+	f.StringVar(&set.questions, "questions", "", "questions file (default: NAME.questions.yaml beside the bag)")
 	f.IntVar(&frames, "frames", 32, "frames of a clip, taken at even steps")
+	set.addKitchens(f)
 	rf.add(f)
 	return cmd
 }
 
-func (a *app) reaExport(ctx context.Context, bag, questions, out string, frames int, rf *robotFlags) error {
+func (a *app) reaExport(ctx context.Context, from string, set *itemFlags, out string, frames int, rf *robotFlags) error {
 	p, err := rf.parameters()
-	if err != nil {
-		return err
-	}
-	links, err := extrinsics(&p)
 	if err != nil {
 		return err
 	}
@@ -68,7 +66,7 @@ func (a *app) reaExport(ctx context.Context, bag, questions, out string, frames 
 	if err := p.Validate(); err != nil {
 		return usageError{err}
 	}
-	src, err := eval.Bags(bag, eval.BagOptions{Questions: questions, Params: p, Links: links, Frames: frames, Log: zerolog.Nop()})
+	src, err := set.one(a, from, itemSources{params: p, frames: frames})
 	if err != nil {
 		return err
 	}
@@ -217,7 +215,7 @@ func (a *app) reaGenerate(ctx context.Context, bag string, g *generateFlags) err
 		return err
 	}
 	fmt.Fprintf(a.out, "%s: %d questions\n", path, len(questions))
-	return a.reaExport(ctx, bag, path, g.out, g.frames, &g.robot)
+	return a.reaExport(ctx, bag, &itemFlags{questions: path}, g.out, g.frames, &g.robot)
 }
 
 // posesOf replays a bag and returns the poses of all frames that entered the window.

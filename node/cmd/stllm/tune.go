@@ -105,7 +105,7 @@ func (f *itemFlags) tuneItems(ctx context.Context, frames int) ([]trainer.TuneIt
 	for _, spec := range f.items {
 		list := strings.TrimPrefix(spec, "rea:")
 		if filepath.Ext(list) != ".json" {
-			return nil, usageError{fmt.Errorf("--items is %q, expected a list of REA items, rea:FILE.json (`stllm rea export` makes one of a bag)", spec)}
+			return nil, usageError{fmt.Errorf("--items is %q, expected a list of REA items, rea:FILE.json (`stllm rea export` makes one of bags or of kitchens)", spec)}
 		}
 		all = append(all, eval.REA(list, f.rootsBeside(list), frames))
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -59,6 +60,11 @@ func TestTrainOnItems(t *testing.T) {
 	}
 	if out, _ := must(train...); !strings.Contains(out, "4 of 4 steps are done") {
 		t.Errorf("once more: %s", out)
+	}
+	must("model", "init", at("other"), "--config", "published-tiny", "--seed", "9")
+	train[slices.Index(train, "--init")+1] = at("other")
+	if code, _, msg := stllmRun(t, train...); code != exitError || !strings.Contains(msg, "begun from "+at("tiny")) {
+		t.Errorf("from another model: code %d\n%s", code, msg)
 	}
 	if out, _ := must("model", "info", at("out/model")); !strings.Contains(out, "model-00002-of-00002.safetensors") {
 		t.Errorf("info:\n%s", out)
