@@ -100,8 +100,11 @@ func (t *Trainer) align(b *module.Builder) aligned {
 	}
 	questions := graph.N("questions")
 	var sequence graph.Dim
-	var early, last *graph.Value // what the last layer reads, and what it gives
+	var middle, early, last *graph.Value // the middle layer, what the last one reads, and what it gives
 	b.Probe = func(name string, x *graph.Value) {
+		if name == module.QFormerLayer(q.NumHiddenLayers/2) {
+			middle = x
+		}
 		switch name {
 		case module.QFormerLayer(q.NumHiddenLayers - 2):
 			early = x
@@ -132,7 +135,7 @@ func (t *Trainer) align(b *module.Builder) aligned {
 	unseen := g.Input("unseen", graph.Float32, questions, graph.D(1))
 	there := g.Gemm(one(headLatents+1), b.Weight(headUnseen, 1, q.HiddenSize), nil)
 	loss = g.Add(loss, g.Scale(g.Neg(mean(g, g.Sum(g.Log(g.Shift(g.Sigmoid(g.Mul(there, unseen)), 1e-9)), 1, false))), unseenWeight))
-	steps, wrong := t.stepsDone(b, last, sequence)
+	steps, wrong := t.stepFacts(b, middle, last, sequence)
 	return aligned{latents, places, steps, g.Add(g.Add(loss, wrong), t.frames(b, early, sequence))}
 }
 

@@ -36,7 +36,7 @@ func (t *Trainer) heads() {
 	for _, h := range []struct {
 		name          string
 		rows, columns int
-	}{{headPlaces, targets, headLatents * d}, {headClass, len(t.space.Direction), d}, {headUnseen, 1, d}, {headFrames, frameTargets, d}, {headSteps, 1, d}} {
+	}{{headPlaces, targets, headLatents * d}, {headClass, len(t.space.Direction), d}, {headUnseen, 1, d}, {headFrames, frameTargets, d}, {headSteps, stepFacts, d}, {headStepsEarly, stepFacts, d}} {
 		if _, err := t.w.Get(h.name); err == nil {
 			continue
 		}
@@ -124,7 +124,7 @@ const longQuestion = 24
 
 // longShare is the share of batches that are made of long questions wherever there are any, beside those that come by chance:
 // what was done last is asked by them alone, and it is the hardest to learn.
-const longShare = 0.25
+const longShare = 0.35
 
 func (t *Trainer) long(q record.Question) bool { return len(t.tok.Encode(q.Text)) >= longQuestion }
 
@@ -179,13 +179,13 @@ func (t *Trainer) measureAnswers(ctx context.Context, decoder bool) (map[string]
 // tally counts one window's results.
 func (t *Trainer) tally(w windowBatch, b Batch, a answers, shown map[string][]float32, add func(string, float64)) {
 	places, target, weight := shown["places"], b["target"].Float32s, b["target_weight"].Float32s
-	for j, sign := range b["done"].Float32s {
+	for j, sign := range b["fact"].Float32s {
 		if sign != 0 {
 			right := 0.0
 			if shown["steps"][j]*sign > 0 {
 				right = 1
 			}
-			add("right words of steps", right)
+			add([stepFacts]string{"right words of steps", "right words of latest", "right words of next"}[j%stepFacts], right)
 		}
 	}
 	at, vocab := 0, t.cfg.VocabSize

@@ -56,7 +56,7 @@ func NanoRecipe(c *config.Config) Recipe {
 			StagePoints: {Steps: 4500, Micro: 2, Schedule: Schedule{Peak: 3e-3, WarmUp: 0.03, Decay: 0.6}, Every: 500},
 			StageVision: {Steps: 18000, Micro: 1, Schedule: Schedule{Peak: 1.5e-3, WarmUp: 0.03, Decay: 0.6}, Every: 500},
 			StageAlign:  {Steps: 1200, Micro: 2, Schedule: Schedule{Peak: 1e-3, WarmUp: 0.03, Decay: 0.3}, Every: 400},
-			StageJoint:  {Steps: 20000, Micro: 2, Schedule: Schedule{Peak: 1e-3, WarmUp: 0.02, Decay: 0.6}, Every: 1000},
+			StageJoint:  {Steps: 20000, Micro: 2, Schedule: Schedule{Peak: 6e-4, WarmUp: 0.02, Decay: 0.6}, Every: 1000},
 		},
 		Questions: 16, Voxels: 512, NoVideo: 0.08, NoPoints: 0.04,
 	}

@@ -12,43 +12,68 @@ import (
 	"github.com/stllm/stllm/node/trainer/record"
 )
 
-// headSteps tells from a word of a task's step whether the step was done [1, D]. The answer alone says it of one step only,
-// the last one done, and names it by many tokens: too little to learn from what doing it looks like.
-const headSteps = "train.head.steps.weight"
+// headSteps and headStepsEarly tell from a word of a task's step what is known of the step [stepFacts, D]. The answer alone
+// says it of two steps, and names them by many tokens: too little to learn from what doing a step looks like. The early head
+// reads the middle of the Q-Former: which step is next has to stand there if the layers behind are to look for its place.
+const (
+	headSteps      = "train.head.steps.weight"
+	headStepsEarly = "train.head.early_steps.weight"
+)
 
-// stepsWeight is that of the loss on it.
+// The columns of these heads.
+const (
+	stepDone   = iota // the step was done
+	stepLatest        // it was done last
+	stepNext          // it comes next
+	stepFacts
+)
+
+// stepsWeight is that of the loss on each head.
 const stepsWeight = 1.0
 
-// steps adds which words of the batch's questions belong to steps that were done, +1, and which to steps that were not, -1.
-// The weights of a question's words sum to one; other questions have none.
+// steps adds what is known of the words of the batch's questions that belong to steps of a task, +1 or -1 for each fact. The
+// weights of a question's words sum to one for each fact, half of it to either sign; other questions have none.
 func (t *Trainer) steps(b Batch, w windowBatch, asked [][]int32) error {
 	n, length := len(w.questions), b["text_mask"].Shape[3]
 	lead := t.cfg.QFormerConfig.NumQueryTokens + len(w.window.Frames)
-	done, weight := make([]float32, n*length), make([]float32, n*length)
+	fact, weight := make([]float32, n*length*stepFacts), make([]float32, n*length*stepFacts)
 	for i, q := range w.questions {
 		list, last, err := taskSteps(q)
 		if err != nil {
 			return err
 		}
 		words := t.spans(asked[i], list)
-		total := 0
-		for _, at := range words {
-			total += len(at)
-		}
-		for k, at := range words {
-			for _, j := range at {
-				j += i*length + lead
-				if weight[j] = 1 / float32(total); k <= last {
-					done[j] = 1
-				} else {
-					done[j] = -1
+		for column, is := range [stepFacts]func(k int) bool{
+			stepDone:   func(k int) bool { return k <= last },
+			stepLatest: func(k int) bool { return k == last },
+			stepNext:   func(k int) bool { return k == last+1 },
+		} {
+			var count [2]int
+			for k, at := range words {
+				count[sign(is(k))] += len(at)
+			}
+			for k, at := range words {
+				side := sign(is(k))
+				for _, j := range at {
+					j = (i*length+lead+j)*stepFacts + column
+					fact[j] = float32(2*side - 1)
+					weight[j] = 0.5 / float32(count[side])
 				}
 			}
 		}
 	}
-	b["done"] = Feed{Shape: []int{n, length}, Float32s: done}
-	b["done_weight"] = Feed{Shape: []int{n, length}, Float32s: weight}
+	shape := []int{n, length, stepFacts}
+	b["fact"] = Feed{Shape: shape, Float32s: fact}
+	b["fact_weight"] = Feed{Shape: shape, Float32s: weight}
 	return nil
+}
+
+// sign is 1 for what holds.
+func sign(holds bool) int {
+	if holds {
+		return 1
+	}
+	return 0
 }
 
 // taskSteps gives the steps that a question lists in their order, and the index of the last one done. A question without an
@@ -103,17 +128,23 @@ func (t *Trainer) spans(ids []int32, pieces []string) [][]int {
 	return out
 }
 
-// stepsDone is what the words of x [B, S, D] say of their steps [B, S], and the loss on it.
-func (t *Trainer) stepsDone(b *module.Builder, x *graph.Value, sequence graph.Dim) (said, loss *graph.Value) {
-	g, questions := b.G, graph.N("questions")
-	if x == nil || g.Err() != nil {
-		x = g.Failf("the Q-Former has no layer")
+// stepFacts is what the words of early and last, layers of the Q-Former [B, S, D], say of their steps, that of the last layer
+// [B, S, facts], and the loss on both.
+func (t *Trainer) stepFacts(b *module.Builder, early, last *graph.Value, sequence graph.Dim) (said, loss *graph.Value) {
+	g := b.G
+	if early == nil || last == nil || g.Err() != nil {
+		x := g.Failf("the Q-Former has no layer")
 		return x, x
 	}
-	said = g.Squeeze(g.Linear(x, b.Weight(headSteps, 1, t.cfg.QFormerConfig.HiddenSize), nil), 2)
-	done := g.Input("done", graph.Float32, questions, sequence)
-	weight := g.Input("done_weight", graph.Float32, questions, sequence)
-	likely := g.Log(g.Shift(g.Sigmoid(g.Mul(said, done)), 1e-9))
-	sum := func(v *graph.Value) *graph.Value { return g.Sum(g.Sum(v, 1, false), 0, false) }
-	return said, g.Scale(g.Neg(g.Div(sum(g.Mul(likely, weight)), g.Shift(sum(weight), 1e-3))), stepsWeight)
+	shape := []graph.Dim{graph.N("questions"), sequence, graph.D(stepFacts)}
+	fact, weight := g.Input("fact", graph.Float32, shape...), g.Input("fact_weight", graph.Float32, shape...)
+	sum := func(v *graph.Value) *graph.Value { return g.Sum(g.Sum(g.Sum(v, 2, false), 1, false), 0, false) }
+	whole := g.Shift(sum(weight), 1e-3)
+	read := func(x *graph.Value, head string) *graph.Value {
+		said = g.Linear(x, b.Weight(head, stepFacts, t.cfg.QFormerConfig.HiddenSize), nil)
+		likely := g.Log(g.Shift(g.Sigmoid(g.Mul(said, fact)), 1e-9))
+		return g.Scale(g.Neg(g.Div(sum(g.Mul(likely, weight)), whole)), stepsWeight)
+	}
+	loss = g.Add(read(early, headStepsEarly), read(last, headSteps))
+	return said, loss
 }

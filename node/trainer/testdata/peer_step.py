@@ -78,11 +78,14 @@ def step():
         if i % ask["cross_frequency"] == 0:
             x = attend(x, memory, None, p + "crossattention.")
         x = norm(lin(F.gelu(lin(x, p + "intermediate_query.dense")), p + "output_query.dense") + x, p + "output_query.LayerNorm")
+        if i == ask["qformer_layers"] // 2:
+            middle = x
     loss = bowl(F.linear(x[:, :4].reshape(n, -1), w("train.head.places.weight")) - X["target"], X["target_weight"])
     loss = loss - ask["class_weight"] * (F.log_softmax(F.linear(x[:, 4], w("train.head.class.weight")), -1) * X["class"]).sum(1).mean()
     loss = loss - ask["unseen_weight"] * torch.log(torch.sigmoid(F.linear(x[:, 5], w("train.head.unseen.weight")) * X["unseen"]) + 1e-9).sum(1).mean()
-    done = F.linear(x, w("train.head.steps.weight"))[..., 0] * X["done"]
-    loss = loss - ask["steps_weight"] * (torch.log(torch.sigmoid(done) + 1e-9) * X["done_weight"]).sum() / (X["done_weight"].sum() + 1e-3)
+    for at, head in ((middle, "train.head.early_steps.weight"), (x, "train.head.steps.weight")):
+        facts = torch.log(torch.sigmoid(F.linear(at, w(head)) * X["fact"]) + 1e-9)
+        loss = loss - ask["steps_weight"] * (facts * X["fact_weight"]).sum() / (X["fact_weight"].sum() + 1e-3)
     said = F.linear(early, w("train.head.frames.weight"))
     loss = loss + ask["frames_weight"] * bowl(said[..., :2] - X["frame_target"], X["frame_weight"])
     loss = loss - ask["moment_weight"] * (F.log_softmax(said[..., 2] + X["moment_mask"], -1) * X["moment"]).sum(1).mean()
