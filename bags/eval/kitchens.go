@@ -23,6 +23,7 @@ type KitchenOptions struct {
 	Count   int               // kitchens, default 10
 	Frames  int               // frames that an answerer sees of a window, default 32
 	Kitchen kitchen.Options   // of each; its seed is not used
+	Changed string            // what of Kitchen is unusual, in words: part of the source's name
 	Params  params.Parameters // of the robot; the zero value is params.Default()
 	Ahead   int               // kitchens that are made while another is asked about, default 1; each holds some 150 MB
 	Temp    string            // folder for the bag of a kitchen while it is replayed; default: the system's
@@ -62,7 +63,11 @@ func Kitchens(o KitchenOptions) (Source, error) {
 }
 
 func (s *kitchens) Name() string {
-	return fmt.Sprintf("kitchens %d to %d", s.o.Seed, s.o.Seed+uint64(s.o.Count)-1)
+	name := fmt.Sprintf("kitchens %d to %d", s.o.Seed, s.o.Seed+uint64(s.o.Count)-1)
+	if s.o.Changed != "" {
+		name += " (" + s.o.Changed + ")"
+	}
+	return name
 }
 
 func (s *kitchens) generate(seed uint64) (*kitchen.Kitchen, error) {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/stllm/stllm/bags/eval"
 	"github.com/stllm/stllm/bags/rea"
-	"github.com/stllm/stllm/node/kitchen"
 	"github.com/stllm/stllm/node/params"
 	"github.com/stllm/stllm/node/picture"
 )
@@ -22,7 +21,7 @@ type itemFlags struct {
 	items     []string
 	questions string
 	roots     rea.Roots
-	kitchen   kitchen.Options
+	kitchen   kitchenFlags
 	frames    int
 }
 
@@ -35,10 +34,8 @@ func (f *itemFlags) add(s *pflag.FlagSet) {
 }
 
 func (f *itemFlags) addKitchens(s *pflag.FlagSet) {
-	s.IntVar(&f.kitchen.Quiz.Count, "kitchen-questions", 12, "questions about a kitchen, 1 to 1000")
+	f.kitchen.add(s, "kitchen-")
 	s.IntVar(&f.kitchen.Quiz.Windows, "kitchen-moments", 4, "moments at which they are asked, 1 to 32")
-	s.Float64Var(&f.kitchen.Rate, "kitchen-rate", 10, "pictures a second, 1 to 60")
-	s.Float64Var(&f.kitchen.Quiz.Margin, "kitchen-margin", 0, "ask only what stays true when places are off by this, 0 to 0.5 m; 0: borderline cases too")
 }
 
 func (f *itemFlags) addRoots(s *pflag.FlagSet) {
@@ -98,8 +95,8 @@ func (f *itemFlags) one(a *app, spec string, in itemSources) (eval.Source, error
 		if err != nil {
 			return nil, usageError{fmt.Errorf("%s: %w", spec, err)}
 		}
-		return eval.Kitchens(eval.KitchenOptions{Seed: first, Count: int(last-first) + 1, Frames: in.frames, Kitchen: f.kitchen, Params: in.params,
-			Ahead: max(1, in.ahead), Temp: in.temp, Log: quiet})
+		return eval.Kitchens(eval.KitchenOptions{Seed: first, Count: int(last-first) + 1, Frames: in.frames, Kitchen: f.kitchen.options(), Changed: f.kitchen.changed(),
+			Params: in.params, Ahead: max(1, in.ahead), Temp: in.temp, Log: quiet})
 	}
 	if filepath.Ext(spec) == ".json" {
 		return eval.REA(spec, f.rootsBeside(spec), in.frames), nil
