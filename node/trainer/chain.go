@@ -8,269 +8,150 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/stllm/stllm/node/checkpoint/config"
 	"github.com/stllm/stllm/node/graph"
 	"github.com/stllm/stllm/node/ort"
 	"github.com/stllm/stllm/node/stllm/module"
 	"github.com/stllm/stllm/node/trainer/weights"
 )
 
-// chain is one training step of the published model, piece by piece: forwards through front, layers and tail, of which only
-// the sequences between the pieces are kept, then backwards, each piece computing its inner values again (Chen et al.,
-// Training Deep Nets with Sublinear Memory Cost). A frozen weight is read from its file, in its stored type, each time that its
-// piece runs.
+// chain is one training step of the published model, link by link: forwards, of which only what goes from link to link is kept,
+// then backwards, each link computing its inner values again (Chen et al., Training Deep Nets with Sublinear Memory Cost). A frozen
+// weight is read from its file, in its stored type, each time that its link runs. See graphs for the values that go along.
 type chain struct {
-	pieces
+	cfg      *config.Config
+	find     module.Finder
 	trained  *weights.Set
+	bounds   bounds
 	cos, sin []float32 // of the rotary embedding [positions, half]
 
-	front, frontBack *program // frontBack is nil where nothing of the front is trained
-	layers           []layerLink
-	tail             *program
-	all              *program // of every piece, for the optimizer: names, parameters and sums
-	open             []*program
+	links sequence
+	loss  piece
+	all   *program // of every piece, for the optimizer: names, parameters and sums
+
+	env     *ort.Environment
+	options ort.Options
+	kinds   map[string]*program // by what tells their graphs apart
+	open    []*program
+	needed  map[string]bool // values that depend on something trained, while the links are put together
+	err     error           // the first of putting together
 }
 
-// layerLink is one layer of the language model; layers of one kind share sessions.
-type layerLink struct {
-	forth, back *program
-	frozen      Batch
+// bounds are how much of a link runs at once.
+type bounds struct {
+	scores int // numbers in an attention's table of scores
+	rows   int // of the language model's feed-forward network, whose inner rows are wide
+	frames int // in the projector
 }
 
-// newChain builds the pieces. find finds all weights of the model; those in trained are trained.
-func newChain(env *ort.Environment, p pieces, trained *weights.Set, o ort.Options) (*chain, error) {
-	p.trains = func(name string) bool {
-		_, err := trained.Get(name)
-		return err == nil
+// boundsOf suits a device: a processor gains nothing by larger parts, a GPU loses by many small ones.
+func boundsOf(device string) bounds {
+	if strings.HasPrefix(device, "cuda") {
+		return bounds{scores: 1 << 28, rows: 8192, frames: 32}
 	}
-	c := &chain{pieces: p, trained: trained, all: &program{}}
-	dec := module.DecoderOf(p.cfg)
+	return bounds{scores: 1 << 23, rows: 2048, frames: 4}
+}
+
+// newChain builds the links. find finds all weights of the model; those in trained are trained.
+func newChain(env *ort.Environment, cfg *config.Config, find module.Finder, trained *weights.Set, b bounds, o ort.Options) (*chain, error) {
+	c := &chain{cfg: cfg, find: find, trained: trained, bounds: b, all: &program{}, env: env, options: o, kinds: map[string]*program{}, needed: map[string]bool{}}
+	dec := module.DecoderOf(cfg)
 	if err := dec.Validate(); err != nil {
 		return nil, err
 	}
-	c.cos, c.sin = dec.Rotary(p.cfg.MaxPositionEmbeddings)
-	if err := c.build(env, o); err != nil {
-		return nil, errors.Join(err, c.close())
-	}
+	c.cos, c.sin = dec.Rotary(cfg.MaxPositionEmbeddings)
+	c.assemble(graphs{cfg})
 	for _, name := range trained.Names() {
-		if !slices.Contains(c.all.names, name) {
-			return nil, errors.Join(fmt.Errorf("weight %s is to be trained and no part of the graph", name), c.close())
+		if c.err == nil && !slices.Contains(c.all.names, name) {
+			c.err = fmt.Errorf("weight %s is to be trained and no part of the graph", name)
 		}
+	}
+	if c.err != nil {
+		return nil, errors.Join(c.err, c.close())
 	}
 	return c, nil
 }
 
-// keep takes a program over, and its sums when it trains.
-func (c *chain) keep(p *program, err error) (*program, error) {
-	if err != nil {
-		return nil, err
+// assemble makes the links in their order.
+func (c *chain) assemble(p graphs) {
+	whole := layer{chain: c}
+	add := func(l link) { c.links = append(c.links, l) }
+	add(rows{c.piece("projector", whole, p.pooled), c.bounds.frames})
+	add(c.piece("memory", whole, p.memory))
+	add(c.piece("Q-Former input", whole, p.qformerInput))
+	q := c.cfg.QFormerConfig
+	for i := range q.NumHiddenLayers {
+		at, first := layer{c, module.QFormerWeights(0), module.QFormerWeights(i)}, module.QFormerWeights(0)
+		attention := func(prefix string, overMemory bool) {
+			queries := c.piece(prefix+"queries", at, func(b *module.Builder) map[string]*graph.Value { return p.qformerQueries(b, prefix, overMemory) })
+			heads := c.heads(1, q.HiddenSize/q.NumAttentionHeads, false)
+			add(newBlock(queries, heads, c.piece(prefix+"output", at, func(b *module.Builder) map[string]*graph.Value { return p.qformerAttended(b, prefix) })))
+		}
+		attention(first+"attention.", false)
+		if module.CrossAttends(q, i) {
+			attention(first+"crossattention.", true)
+		}
+		add(c.piece(first+"feed", at, func(b *module.Builder) map[string]*graph.Value { return p.qformerFeed(b, first) }))
 	}
-	c.open = append(c.open, p)
-	c.adopt(p)
-	return p, nil
+	add(c.piece("splice", whole, p.splice))
+	dec := module.DecoderOf(c.cfg)
+	for i := range dec.NumHiddenLayers {
+		at, first := layer{c, module.DecoderWeights(0), module.DecoderWeights(i)}, module.DecoderWeights(0)
+		queries := c.piece(first+"queries", at, p.queries)
+		heads := c.heads(dec.NumAttentionHeads/dec.NumKeyValueHeads, dec.HeadDim, true)
+		add(newBlock(queries, heads, c.piece(first+"output", at, p.attended)))
+		add(rows{c.piece(first+"feed", at, p.feed), c.bounds.rows})
+	}
+	c.loss = c.last(p)
 }
 
-func (c *chain) adopt(p *program) {
-	if p.grads != nil {
-		c.all.names, c.all.params, c.all.grads = append(c.all.names, p.names...), append(c.all.params, p.params...), append(c.all.grads, p.grads...)
-	}
-}
-
-func (c *chain) build(env *ort.Environment, o ort.Options) (err error) {
-	b := c.builder("front")
-	if c.front, err = c.keep(newProgram(env, b.G, c.trained, nil, map[string]*graph.Value{"y": c.pieces.front(b)}, o)); err != nil {
-		return err
-	}
-	if len(c.front.names) > 0 {
-		b = c.builder("front back")
-		if c.frontBack, err = c.keep(newProgram(env, b.G, c.trained, product(b.G, c.pieces.front(b)), nil, o)); err != nil {
-			return err
-		}
-	}
-	if err := c.buildLayers(env, o); err != nil {
-		return err
-	}
-	b = c.builder("tail")
-	x, loss, right := c.pieces.tail(b)
-	if err := b.G.Err(); err != nil {
-		return err
-	}
-	show := map[string]*graph.Value{"answer_loss": b.G.Unsqueeze(loss, 0), "right": right}
-	c.tail, err = c.keep(newLink(env, b.G, c.trained, loss, x, show, o))
-	return err
-}
-
-func (c *chain) buildLayers(env *ort.Environment, o ort.Options) error {
-	type pair struct {
-		forth, back *program
-		of          int
-	}
-	kinds := map[string]pair{}
-	for i := range c.cfg.NumHiddenLayers {
-		names := c.layerWeights()
-		kind, err := c.kind(i, names)
-		if err != nil {
-			return err
-		}
-		k, ok := kinds[kind]
-		if !ok {
-			k.of = i
-			b := c.builder("layer")
-			_, y := c.layer(b, i)
-			if k.forth, err = c.keep(newProgram(env, b.G, c.trained, nil, map[string]*graph.Value{"y": y}, o)); err != nil {
-				return err
-			}
-			b = c.builder("layer back")
-			x, y := c.layer(b, i)
-			if k.back, err = c.keep(newLink(env, b.G, c.trained, product(b.G, y), x, nil, o)); err != nil {
-				return err
-			}
-			kinds[kind] = k
-		}
-		link := layerLink{forth: k.forth, back: k.back, frozen: Batch{}}
-		if ok {
-			if link.forth, err = k.forth.other(c.trained, k.of, i); err == nil {
-				link.back, err = k.back.other(c.trained, k.of, i)
-			}
-			if err != nil {
-				return err
-			}
-			c.adopt(link.back)
-		}
-		for _, name := range names {
-			if full := layerPrefix(i) + name; !c.trains(full) {
-				t, _ := c.find.Tensor(full) // kind has found all of them
-				link.frozen[layerPrefix(k.of)+name] = Feed{Stored: t}
-			}
-		}
-		c.layers = append(c.layers, link)
-	}
-	return nil
-}
-
-// layerWeights are the names of a layer's weights without its prefix.
-func (c *chain) layerWeights() []string {
-	out := []string{"input_layernorm.weight", "post_attention_layernorm.weight", "mlp.gate_proj.weight", "mlp.up_proj.weight", "mlp.down_proj.weight",
-		"self_attn.o_proj.weight"}
-	for _, name := range []string{"q", "k", "v"} {
-		out = append(out, "self_attn."+name+"_proj.weight")
-		if module.DecoderOf(c.cfg).AttentionBias {
-			out = append(out, "self_attn."+name+"_proj.bias")
-		}
-	}
-	return out
-}
-
-// other is a layer's program for the weights of another layer.
-func (p *program) other(w *weights.Set, from, to int) (*program, error) {
-	q := &program{session: p.session, show: p.show, inputs: p.inputs}
-	for _, name := range p.as {
-		full := layerPrefix(to) + strings.TrimPrefix(name, layerPrefix(from))
-		t, err := w.Get(full)
-		if err != nil {
-			return nil, err
-		}
-		q.names, q.as, q.params = append(q.names, full), append(q.as, name), append(q.params, t)
-		if p.grads != nil {
-			q.grads = append(q.grads, make([]float32, len(t.Data)))
-		}
-	}
-	return q, nil
-}
-
-// frozenFor are the stored weights that a program takes.
-func (c *chain) frozenFor(p *program) Batch {
-	b := Batch{}
-	for name := range p.inputs {
-		if _, err := c.trained.Get(name); err == nil {
-			continue
-		}
-		if t, ok := c.find.Tensor(name); ok {
-			b[name] = Feed{Stored: t}
-		}
-	}
-	return b
-}
-
-// run takes the front's inputs, and of the tail "at" and "label". It shows the share of right tokens.
+// run takes an item's values. It shows the share of right tokens.
 func (c *chain) run(ctx context.Context, b Batch) (loss float64, shown map[string][]float32, err error) {
 	return c.step(ctx, b, true)
 }
 
 // step runs forwards, and backwards where it is to train.
 func (c *chain) step(ctx context.Context, b Batch, train bool) (loss float64, shown map[string][]float32, err error) {
-	at, label := b["at"], b["label"]
-	in := maps.Clone(b)
-	delete(in, "at")
-	delete(in, "label")
-	maps.Copy(in, c.frozenFor(c.front))
-	_, out, err := c.front.run(ctx, in)
+	values := maps.Clone(b)
+	if err := c.turn(values); err != nil {
+		return 0, nil, err
+	}
+	took, err := c.links.forth(ctx, values)
 	if err != nil {
-		return 0, nil, fmt.Errorf("front: %w", err)
+		return 0, nil, err
 	}
-	x := out["y"]
-	n := len(x) / c.cfg.HiddenSize
-	if n > c.cfg.MaxPositionEmbeddings {
-		return 0, nil, fmt.Errorf("the sequence has %d tokens, config field max_position_embeddings is %d", n, c.cfg.MaxPositionEmbeddings)
-	}
-	place := make([]int64, n)
-	for i := range place {
-		place[i] = int64(i)
-	}
-	half := c.cfg.HeadDim() / 2
-	feed := func(x []float32) Batch {
-		return Batch{"x": c.rows(x), "place": {Shape: []int{n}, Int64s: place},
-			"cos": {Shape: []int{n, half}, Float32s: c.cos[:n*half]}, "sin": {Shape: []int{n, half}, Float32s: c.sin[:n*half]}}
-	}
-	between := [][]float32{x}
-	for i, l := range c.layers {
-		f := feed(between[i])
-		maps.Copy(f, l.frozen)
-		if _, out, err = l.forth.run(ctx, f); err != nil {
-			return 0, nil, fmt.Errorf("layer %d: %w", i, err)
-		}
-		between = append(between, out["y"])
-	}
-	f := Batch{"x": c.rows(between[len(c.layers)]), "at": at, "label": label}
-	maps.Copy(f, c.frozenFor(c.tail))
 	if !train {
-		defer c.tail.forget()
+		took = nil
+		defer c.loss.run.forget()
 	}
-	_, out, err = c.tail.run(ctx, f)
-	if err == nil {
-		loss = float64(out["answer_loss"][0])
-		err = finite("loss", loss)
-	}
+	f := pick(values, c.loss.in)
+	maps.Copy(f, c.loss.frozen)
+	out, _, err := c.loss.run.eval(ctx, f)
 	if err != nil {
-		return 0, nil, fmt.Errorf("tail: %w", err)
+		return 0, nil, fmt.Errorf("loss: %w", err)
 	}
-	shown = map[string][]float32{"right": out["right"]}
-	if !train {
-		return loss, shown, nil
+	loss, shown = float64(out["answer_loss"].Float32s[0]), map[string][]float32{"right": out["right"].Float32s}
+	if err := finite("loss", loss); err != nil || !train {
+		return loss, shown, err
 	}
-	dy := out[slope]
-	for i := len(c.layers) - 1; i >= 0; i-- {
-		l := c.layers[i]
-		f := feed(between[i])
-		between[i+1] = nil // not needed any more
-		f["dy"] = c.rows(dy)
-		maps.Copy(f, l.frozen)
-		if _, out, err = l.back.run(ctx, f); err != nil {
-			return 0, nil, fmt.Errorf("layer %d, backwards: %w", i, err)
-		}
-		dy = out[slope]
-	}
-	if c.frontBack != nil {
-		in["dy"] = c.rows(dy)
-		if _, _, err = c.frontBack.run(ctx, in); err != nil {
-			return 0, nil, fmt.Errorf("front, backwards: %w", err)
-		}
-	}
-	return loss, shown, nil
+	clear(values) // what is needed of them the links have
+	return loss, shown, c.links.back(ctx, took, renamed(out, slope, c.loss.along))
 }
 
-// rows is a sequence [1, S, D].
-func (c *chain) rows(x []float32) Feed {
-	return Feed{Shape: []int{1, len(x) / c.cfg.HiddenSize, c.cfg.HiddenSize}, Float32s: x}
+// turn adds the rotary embedding of the sequence that an item makes.
+func (c *chain) turn(values Batch) error {
+	grid := c.cfg.PooledGrid()
+	n := c.cfg.QFormerConfig.NumQueryTokens + values["features"].Shape[0]*grid*(grid+1)
+	for _, text := range []string{"head", "middle", "tail"} {
+		n += values[text].Shape[0]
+	}
+	if n > c.cfg.MaxPositionEmbeddings {
+		return fmt.Errorf("the sequence has %d tokens, config field max_position_embeddings is %d", n, c.cfg.MaxPositionEmbeddings)
+	}
+	half := c.cfg.HeadDim() / 2
+	values["cos"] = Feed{Shape: []int{n, half}, Float32s: c.cos[:n*half]}
+	values["sin"] = Feed{Shape: []int{n, half}, Float32s: c.sin[:n*half]}
+	return nil
 }
 
 // forget clears the sums of a run that was to train nothing.

@@ -46,7 +46,9 @@ func TestGoldenGradients(t *testing.T) {
 			continue
 		}
 		tried++
-		t.Run(filepath.Base(file), func(t *testing.T) { goldenStep(t, c, model, x) })
+		for name, limits := range map[string]bounds{"whole": boundsOf(""), "in parts": {scores: 200, rows: 3, frames: 1}} {
+			t.Run(filepath.Base(file)+" "+name, func(t *testing.T) { goldenStep(t, c, model, limits, x) })
+		}
 	}
 	if tried == 0 {
 		t.Error("no case has a training step")
@@ -54,7 +56,7 @@ func TestGoldenGradients(t *testing.T) {
 }
 
 // goldenStep runs what a fine-tune of the published profile runs.
-func goldenStep(t *testing.T, c *config.Config, model *checkpoint.Folder, x map[string]testdata.Tensor) {
+func goldenStep(t *testing.T, c *config.Config, model *checkpoint.Folder, limits bounds, x map[string]testdata.Tensor) {
 	env := orttest.Environment(t)
 	names, err := tunable(c, []string{paper})
 	if err != nil {
@@ -64,7 +66,7 @@ func goldenStep(t *testing.T, c *config.Config, model *checkpoint.Folder, x map[
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := newChain(env, pieces{cfg: c, find: model}, trained, ort.Options{Device: orttest.Device()})
+	p, err := newChain(env, c, model, trained, limits, ort.Options{Device: orttest.Device()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,21 +60,27 @@ type program struct {
 	names   []string // of the parameters
 	as      []string // their names in the graph
 	params  []*weights.Tensor
+	trains  bool        // gives gradients of the parameters
 	grads   [][]float32 // sums since the last step; nil for a program that does not train
 	show    []string
 	inputs  map[string]bool
+}
+
+// parameters finds what is trained by its name in a graph, which may be another than the tensor's own.
+type parameters interface {
+	Get(name string) (*weights.Tensor, error)
 }
 
 // takes tells whether the program has an input of a name.
 func (p *program) takes(name string) bool { return p.inputs[name] }
 
 // newProgram finishes a graph. Inputs that the weights know by name are parameters; show are values to be returned.
-func newProgram(env *ort.Environment, g *graph.Graph, w *weights.Set, loss *graph.Value, show map[string]*graph.Value, o ort.Options) (*program, error) {
+func newProgram(env *ort.Environment, g *graph.Graph, w parameters, loss *graph.Value, show map[string]*graph.Value, o ort.Options) (*program, error) {
 	return newLink(env, g, w, loss, nil, show, o)
 }
 
-// newLink is newProgram that also returns the gradient of a value, unless it is nil, under [slope].
-func newLink(env *ort.Environment, g *graph.Graph, w *weights.Set, loss, back *graph.Value, show map[string]*graph.Value, o ort.Options) (*program, error) {
+// newLink is newProgram that also returns the gradients of values, each under [slope] and its name.
+func newLink(env *ort.Environment, g *graph.Graph, w parameters, loss *graph.Value, back []*graph.Value, show map[string]*graph.Value, o ort.Options) (*program, error) {
 	if err := g.Err(); err != nil {
 		return nil, err
 	}
@@ -82,39 +88,36 @@ func newLink(env *ort.Environment, g *graph.Graph, w *weights.Set, loss, back *g
 	var values []*graph.Value
 	for _, in := range g.Inputs() {
 		p.inputs[in.Name] = true
-		t, err := w.Get(in.Name)
-		if err != nil {
+		if _, err := w.Get(in.Name); err != nil {
 			continue // data
 		}
-		p.names, p.params, values = append(p.names, in.Name), append(p.params, t), append(values, in)
+		p.as, values = append(p.as, in.Name), append(values, in)
 	}
-	p.as = p.names
 	for name, v := range show {
 		p.show = append(p.show, name)
 		g.Output(name, v)
 	}
 	if loss != nil {
-		if back != nil {
-			values = append(values, back)
-		}
-		grads, err := backward.Of(g, loss, values)
+		grads, err := backward.Of(g, loss, append(values, back...))
 		if err != nil {
 			return nil, err
 		}
-		if back != nil {
-			p.show = append(p.show, slope)
-			g.Output(slope, grads[len(p.names)])
-			grads = grads[:len(p.names)]
+		for i, v := range back {
+			p.show = append(p.show, slope+v.Name)
+			g.Output(slope+v.Name, grads[len(p.as)+i])
 		}
 		g.Output("loss", g.Unsqueeze(loss, 0)) // the Go binding knows no scalars
-		for i, d := range grads {
-			g.Output("grad "+p.names[i], d)
-			p.grads = append(p.grads, make([]float32, len(p.params[i].Data)))
+		for i, name := range p.as {
+			g.Output("grad "+name, grads[i])
 		}
+		p.trains = len(p.as) > 0
 	}
 	slices.Sort(p.show)
 	m, err := g.Model()
 	if err != nil {
+		return nil, err
+	}
+	if err := p.bind(w); err != nil {
 		return nil, err
 	}
 	if p.session, err = ort.NewSession(env, m, o); err != nil {
@@ -123,8 +126,29 @@ func newLink(env *ort.Environment, g *graph.Graph, w *weights.Set, loss, back *g
 	return p, nil
 }
 
-// slope is what a program shows of the gradient of the value that newLink was asked for.
-const slope = "slope"
+// bind gives the program its parameters.
+func (p *program) bind(w parameters) error {
+	for _, name := range p.as {
+		t, err := w.Get(name)
+		if err != nil {
+			return err
+		}
+		p.names, p.params = append(p.names, t.Name), append(p.params, t)
+		if p.trains {
+			p.grads = append(p.grads, make([]float32, len(t.Data)))
+		}
+	}
+	return nil
+}
+
+// with is the same program for other parameters of the same shapes. Sessions are shared.
+func (p *program) with(w parameters) (*program, error) {
+	q := &program{session: p.session, as: p.as, trains: p.trains, show: p.show, inputs: p.inputs}
+	return q, q.bind(w)
+}
+
+// slope begins the names under which a program shows the gradients of the values that newLink was asked for.
+const slope = "slope of "
 
 func (p *program) close() error {
 	if p == nil {
@@ -145,53 +169,67 @@ type runner interface {
 
 // run returns the loss and the shown values, and adds the gradients to those since the last step.
 func (p *program) run(ctx context.Context, b Batch) (loss float64, shown map[string][]float32, err error) {
+	out, loss, err := p.eval(ctx, b)
+	shown = map[string][]float32{}
+	for name, f := range out {
+		shown[name] = f.Float32s
+	}
+	return loss, shown, err
+}
+
+// eval is run with the shapes of what is shown.
+func (p *program) eval(ctx context.Context, b Batch) (shown Batch, loss float64, err error) {
 	in := ort.Values{}
 	defer in.Close()
 	for name, f := range b {
 		if in[name], err = f.tensor(); err != nil {
-			return 0, nil, fmt.Errorf("training input %s: %w", name, err)
+			return nil, 0, fmt.Errorf("training input %s: %w", name, err)
 		}
 	}
 	for i, t := range p.params {
 		if in[p.as[i]], err = ort.New(t.Data, t.Shape...); err != nil {
-			return 0, nil, fmt.Errorf("parameter %s: %w", t.Name, err)
+			return nil, 0, fmt.Errorf("parameter %s: %w", t.Name, err)
 		}
 	}
 	out, err := p.session.Run(ctx, in, nil)
 	if err != nil {
-		return 0, nil, err
+		return nil, 0, err
 	}
 	defer out.Close()
-	shown = map[string][]float32{}
+	shown = Batch{}
 	for _, name := range p.show {
 		v, err := out[name].Floats()
 		if err != nil {
-			return 0, nil, fmt.Errorf("training output %s: %w", name, err)
+			return nil, 0, fmt.Errorf("training output %s: %w", name, err)
 		}
-		shown[name] = append([]float32(nil), v...)
+		shown[name] = Feed{Shape: slices.Clone(out[name].Shape()), Float32s: slices.Clone(v)}
 	}
 	if p.grads == nil {
-		return 0, shown, nil
+		return shown, 0, nil
 	}
 	l, err := out["loss"].Floats()
 	if err != nil {
-		return 0, nil, err
+		return nil, 0, err
 	}
 	loss = float64(l[0])
 	if err := finite("loss", loss); err != nil {
-		return loss, shown, err
+		return shown, loss, err
 	}
 	for i, name := range p.as {
 		d, err := out["grad "+name].Floats()
 		if err != nil {
-			return 0, nil, err
+			return nil, 0, err
 		}
-		sum := p.grads[i]
-		for j, v := range d {
-			sum[j] += v
-		}
+		add(p.grads[i], d)
 	}
-	return loss, shown, nil
+	return shown, loss, nil
+}
+
+// add adds b to a.
+func add(a, b []float32) {
+	for i, v := range b {
+		a[i] += v
+	}
 }
 
 func finite(what string, v float64) error {

@@ -261,7 +261,7 @@ func (t *Tuner) Run(ctx context.Context) (err error) {
 	if done >= steps {
 		return nil
 	}
-	c, err := newChain(t.env, pieces{cfg: t.cfg, find: t.folder}, t.w, ort.Options{Threads: t.opt.Threads, Device: t.opt.Device, Lean: true})
+	c, err := newChain(t.env, t.cfg, t.folder, t.w, boundsOf(t.opt.Device), ort.Options{Threads: t.opt.Threads, Device: t.opt.Device, Lean: true})
 	if err != nil {
 		return err
 	}

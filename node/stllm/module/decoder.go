@@ -25,9 +25,6 @@ type DecoderConfig struct {
 	TieWordEmbeddings     bool
 	// RopeFactors divide the rotary frequencies (Llama 3.1 and later), [HeadDim/2]; nil: none.
 	RopeFactors []float32
-	// Apart writes the attention of [DecoderConfig.Layer] out for one key head at a time: more operators, and of the scores
-	// [S,S] only those of the heads that share a key are there at once.
-	Apart bool
 }
 
 // DecoderOf is the language model of a config: Qwen2, whose query, key and value projections have a bias.

@@ -26,9 +26,6 @@ type Builder struct {
 	Expand bool
 	// Decompose writes attention as plain products and a softmax: slower, but every step can be seen and has a gradient.
 	Decompose bool
-	// Apart, with Decompose, writes out attention one head at a time: more operators, and the scores of one head are there at
-	// once. There are no weights to look at then.
-	Apart bool
 	// Probe, when not nil, is told intermediate values by name, so that a test or an explanation can ask for them and a
 	// trainer can put a loss on them.
 	Probe func(name string, v *graph.Value)
@@ -245,18 +242,6 @@ func (b *Builder) Attention(q, k, v, mask *graph.Value, heads int) (out, weights
 		return y, nil
 	}
 	size := int(d.Size) / heads
-	if b.Apart {
-		part := func(x *graph.Value, i int) *graph.Value { return g.Slice(x, 2, int64(i*size), int64((i+1)*size)) }
-		var parts []*graph.Value
-		for i := range heads {
-			scores := g.MatMul(g.Scale(part(q, i), float32(1/math.Sqrt(float64(size)))), g.Transpose(part(k, i), 0, 2, 1))
-			if mask != nil {
-				scores = g.Add(scores, g.Squeeze(mask, 1))
-			}
-			parts = append(parts, g.MatMul(g.Softmax(scores), part(v, i)))
-		}
-		return g.Concat(2, parts...), nil
-	}
 	split := func(x *graph.Value) *graph.Value {
 		return g.Transpose(g.Reshape(x, x.Shape[0], x.Shape[1], graph.D(heads), graph.D(size)), 0, 2, 1, 3)
 	}

@@ -106,29 +106,16 @@ type Evidence struct {
 
 // Build adds the aligner and returns the spatial tokens [queries, LLM]. Evidence is nil unless the builder decomposes.
 func (a Aligner) Build(b *Builder, in AlignerInputs) (prefix *graph.Value, evidence *Evidence) {
-	c, q, g := a.Config, a.Config.QFormerConfig, b.G
+	q, g := a.Config.QFormerConfig, b.G
 	g.Scope("aligner", func() {
 		if g.Err() != nil {
 			return
 		}
-		imagePos := b.Linear(g.Cast(in.ImageRays, b.DType), "img_ray_encoder.img_ray_projection_to_qformer", c.ImageColumns(), q.HiddenSize, true)
-		b.probe("image_pos", imagePos)
-		images := b.Linear(g.Cast(in.Images, b.DType), "img_encoder_to_qformer_projection", c.ImgEncoderFeatureDim, q.HiddenSize, true)
-		b.probe("image_features", images)
-		text := g.Squeeze(a.text(b, g.Unsqueeze(g.Cast(in.Text, b.DType), 0)), 0)
+		x := a.Sequence(b, in)
 		points := a.Memory(b, in)
 		b.probe("qformer.points", points)
-		latent := b.Weight("latent_query.weight", q.NumQueryTokens, q.HiddenSize)
-		x := g.Concat(0, latent, g.Add(images, imagePos), text)
-		b.probe("qformer.input", x)
 		x, evidence = b.QFormer(x, points, q)
-		latents := x
-		if !a.whole() {
-			latents = g.Slice(x, 0, 0, int64(q.NumQueryTokens))
-		}
-		b.probe("qformer.latents", latents)
-		prefix = b.Linear(latents, "qformer_to_language_projection", q.HiddenSize, c.HiddenSize, true)
-		b.probe("prefix", prefix)
+		prefix = a.Spatial(b, x)
 		if evidence != nil {
 			n := int64(q.NumQueryTokens)
 			evidence.Images = g.Sum(g.Slice(g.Slice(evidence.Images, 0, 0, n), 1, n, graph.End), 0, false)
@@ -136,6 +123,29 @@ func (a Aligner) Build(b *Builder, in AlignerInputs) (prefix *graph.Value, evide
 		}
 	})
 	return prefix, evidence
+}
+
+// Sequence is what the Q-Former takes, before its first norm [S, D]: the latent queries, the image tokens with their rays, and
+// the text.
+func (a Aligner) Sequence(b *Builder, in AlignerInputs) *graph.Value {
+	c, q, g := a.Config, a.Config.QFormerConfig, b.G
+	imagePos := b.Linear(g.Cast(in.ImageRays, b.DType), "img_ray_encoder.img_ray_projection_to_qformer", c.ImageColumns(), q.HiddenSize, true)
+	b.probe("image_pos", imagePos)
+	images := b.Linear(g.Cast(in.Images, b.DType), "img_encoder_to_qformer_projection", c.ImgEncoderFeatureDim, q.HiddenSize, true)
+	b.probe("image_features", images)
+	text := g.Squeeze(a.text(b, g.Unsqueeze(g.Cast(in.Text, b.DType), 0)), 0)
+	latent := b.Weight("latent_query.weight", q.NumQueryTokens, q.HiddenSize)
+	return b.probe("qformer.input", g.Concat(0, latent, g.Add(images, imagePos), text))
+}
+
+// Spatial brings what the Q-Former makes of its sequence [S, D] to the language model [queries, LLM].
+func (a Aligner) Spatial(b *Builder, x *graph.Value) *graph.Value {
+	q := a.Config.QFormerConfig
+	if !a.whole() {
+		x = b.G.Slice(x, 0, 0, int64(q.NumQueryTokens))
+	}
+	b.probe("qformer.latents", x)
+	return b.probe("prefix", b.Linear(x, "qformer_to_language_projection", q.HiddenSize, a.Config.HiddenSize, true))
 }
 
 // whole tells whether all of the Q-Former's sequence becomes spatial tokens.
@@ -189,7 +199,7 @@ func (b *Builder) QFormer(x, points *graph.Value, q config.QFormer) (*graph.Valu
 // added to the self-attention's scores [B,1,1,S]: 0 for a token, a large negative number for what only fills up a row.
 func (b *Builder) QFormers(x, points, mask *graph.Value, q config.QFormer) (*graph.Value, *Evidence) {
 	g := b.G
-	x = b.Norm(x, "qformer.embeddings.layernorm", q.HiddenSize, q.LayerNormEps)
+	x = b.QFormerNorm(x, q)
 	if g.Err() != nil {
 		return g.Failf(""), nil
 	}
@@ -213,48 +223,73 @@ func (b *Builder) QFormers(x, points, mask *graph.Value, q config.QFormer) (*gra
 		return g.Add(total, w)
 	}
 	for i := range q.NumHiddenLayers {
-		prefix := fmt.Sprintf("qformer.encoder.layer.%d.", i)
+		prefix := QFormerWeights(i)
 		var w *graph.Value
 		g.Scope(fmt.Sprintf("layer%d", i), func() {
 			x, w = b.attend(x, x, mask, prefix+"attention.", q, q.HiddenSize)
 			ev.Images = sum(ev.Images, w)
-			if i%q.CrossAttentionFrequency == 0 {
+			if CrossAttends(q, i) {
 				x, w = b.attend(x, points, nil, prefix+"crossattention.", q, q.EncoderHiddenSize)
 				ev.Points = sum(ev.Points, w)
 			}
-			h := g.Activation(q.HiddenAct, b.Linear(x, prefix+"intermediate_query.dense", q.HiddenSize, q.IntermediateSize, true))
-			h = b.Linear(h, prefix+"output_query.dense", q.IntermediateSize, q.HiddenSize, true)
-			x = b.Norm(g.Add(h, x), prefix+"output_query.LayerNorm", q.HiddenSize, q.LayerNormEps)
+			x = b.QFormerFeed(x, prefix, q)
 		})
 		if g.Err() != nil {
 			return g.Failf(""), nil
 		}
 		see(QFormerLayer(i), x)
 	}
-	if !b.Decompose || b.Apart || !single {
+	if !b.Decompose || !single {
 		return x, nil
 	}
 	return x, &ev
 }
 
-// attend is one BERT attention block: projections, attention, output projection, residual, post-norm. Several sequences that
-// look at one source are one long sequence to it.
-func (b *Builder) attend(x, source, mask *graph.Value, prefix string, q config.QFormer, sourceSize int) (y, weights *graph.Value) {
+// QFormerNorm is the norm before the first layer.
+func (b *Builder) QFormerNorm(x *graph.Value, q config.QFormer) *graph.Value {
+	return b.Norm(x, "qformer.embeddings.layernorm", q.HiddenSize, q.LayerNormEps)
+}
+
+// QFormerWeights begins the names of the weights of layer i; behind it stands "attention." or "crossattention.", where
+// [CrossAttends], for those of an attention.
+func QFormerWeights(i int) string { return fmt.Sprintf("qformer.encoder.layer.%d.", i) }
+
+// CrossAttends tells whether layer i looks at the memory.
+func CrossAttends(q config.QFormer, i int) bool { return i%q.CrossAttentionFrequency == 0 }
+
+// QFormerQueries are queries of x and keys and values of source, of the width sourceSize, in an attention.
+func (b *Builder) QFormerQueries(x, source *graph.Value, prefix string, q config.QFormer, sourceSize int) (query, key, value *graph.Value) {
 	d := q.HiddenSize
-	query := b.Linear(x, prefix+"attention.query", d, d, true)
-	key := b.Linear(source, prefix+"attention.key", sourceSize, d, true)
-	value := b.Linear(source, prefix+"attention.value", sourceSize, d, true)
+	return b.Linear(x, prefix+"attention.query", d, d, true), b.Linear(source, prefix+"attention.key", sourceSize, d, true),
+		b.Linear(source, prefix+"attention.value", sourceSize, d, true)
+}
+
+// QFormerAttended adds what x has attended to: output projection, residual, post-norm.
+func (b *Builder) QFormerAttended(a, x *graph.Value, prefix string, q config.QFormer) *graph.Value {
+	a = b.Linear(a, prefix+"output.dense", q.HiddenSize, q.HiddenSize, true)
+	return b.Norm(b.G.Add(a, x), prefix+"output.LayerNorm", q.HiddenSize, q.LayerNormEps)
+}
+
+// QFormerFeed is the feed-forward network of a layer, with residual and post-norm.
+func (b *Builder) QFormerFeed(x *graph.Value, prefix string, q config.QFormer) *graph.Value {
+	h := b.G.Activation(q.HiddenAct, b.Linear(x, prefix+"intermediate_query.dense", q.HiddenSize, q.IntermediateSize, true))
+	h = b.Linear(h, prefix+"output_query.dense", q.IntermediateSize, q.HiddenSize, true)
+	return b.Norm(b.G.Add(h, x), prefix+"output_query.LayerNorm", q.HiddenSize, q.LayerNormEps)
+}
+
+// attend is one BERT attention block. Several sequences that look at one source are one long sequence to it.
+func (b *Builder) attend(x, source, mask *graph.Value, prefix string, q config.QFormer, sourceSize int) (y, weights *graph.Value) {
+	query, key, value := b.QFormerQueries(x, source, prefix, q, sourceSize)
 	if b.G.Err() != nil {
 		return b.G.Failf(""), nil
 	}
 	whole := query
 	if source.Shape[0] == graph.D(1) && query.Shape[0] != graph.D(1) {
-		query = b.G.Reshape(query, graph.D(1), graph.N("all of "+query.Shape[:2].String()), graph.D(d))
+		query = b.G.Reshape(query, graph.D(1), graph.N("all of "+query.Shape[:2].String()), graph.D(q.HiddenSize))
 	}
 	a, weights := b.Attention(query, key, value, mask, q.NumAttentionHeads)
 	if query != whole {
 		a = b.G.ReshapeLike(a, whole)
 	}
-	a = b.Linear(a, prefix+"output.dense", d, d, true)
-	return b.Norm(b.G.Add(a, x), prefix+"output.LayerNorm", d, q.LayerNormEps), weights
+	return b.QFormerAttended(a, x, prefix, q), weights
 }

@@ -34,24 +34,37 @@ type Turn struct{ Cos, Sin *graph.Value }
 
 // Layer is layer i of [DecoderConfig.Sequence] alone: [B,S,D] to [B,S,D].
 func (c DecoderConfig) Layer(b *Builder, x, mask *graph.Value, i int, rot Turn) *graph.Value {
-	g := b.G
-	prefix := fmt.Sprintf("model.layers.%d.", i)
+	q, k, v := c.Queries(b, x, i, rot)
+	return c.Feed(b, c.Attended(b, c.heads(b.G, q, k, v, mask), x, i), i)
+}
+
+// DecoderWeights begins the names of the weights of layer i.
+func DecoderWeights(i int) string { return fmt.Sprintf("model.layers.%d.", i) }
+
+// Queries are the queries of layer i [B,S,heads·d] and its keys and values [B,S,key heads·d], turned by their places.
+func (c DecoderConfig) Queries(b *Builder, x *graph.Value, i int, rot Turn) (q, k, v *graph.Value) {
+	g, prefix := b.G, DecoderWeights(i)
 	wide, narrow := c.NumAttentionHeads*c.HeadDim, c.NumKeyValueHeads*c.HeadDim
 	h := g.RMSNorm(x, b.Weight(prefix+"input_layernorm.weight", c.HiddenSize), c.RMSNormEps)
-	q := b.Linear(h, prefix+"self_attn.q_proj", c.HiddenSize, wide, c.AttentionBias)
-	k := b.Linear(h, prefix+"self_attn.k_proj", c.HiddenSize, narrow, c.AttentionBias)
-	v := b.Linear(h, prefix+"self_attn.v_proj", c.HiddenSize, narrow, c.AttentionBias)
-	if g.Err() != nil {
-		return g.Failf("")
-	}
+	q = b.Linear(h, prefix+"self_attn.q_proj", c.HiddenSize, wide, c.AttentionBias)
+	k = b.Linear(h, prefix+"self_attn.k_proj", c.HiddenSize, narrow, c.AttentionBias)
+	v = b.Linear(h, prefix+"self_attn.v_proj", c.HiddenSize, narrow, c.AttentionBias)
 	turn := func(x *graph.Value) *graph.Value {
 		// The rows of the tables are those of the sequence, from 0 on.
 		return g.Op("RotaryEmbedding", graph.Microsoft, []*graph.Value{x, g.Ints([]int64{0}), rot.Cos, rot.Sin}, nil, graph.Out{DType: x.DType, Shape: x.Shape})[0]
 	}
-	q, k = turn(q), turn(k)
-	a := c.heads(g, q, k, v, mask)
-	x = g.Add(x, b.Linear(a, prefix+"self_attn.o_proj", wide, c.HiddenSize, false))
-	h = g.RMSNorm(x, b.Weight(prefix+"post_attention_layernorm.weight", c.HiddenSize), c.RMSNormEps)
+	return turn(q), turn(k), v
+}
+
+// Attended adds to x what layer i has attended to, a [B,S,heads·d].
+func (c DecoderConfig) Attended(b *Builder, a, x *graph.Value, i int) *graph.Value {
+	return b.G.Add(x, b.Linear(a, DecoderWeights(i)+"self_attn.o_proj", c.NumAttentionHeads*c.HeadDim, c.HiddenSize, false))
+}
+
+// Feed is the feed-forward network of layer i, with its norm and residual.
+func (c DecoderConfig) Feed(b *Builder, x *graph.Value, i int) *graph.Value {
+	g, prefix := b.G, DecoderWeights(i)
+	h := g.RMSNorm(x, b.Weight(prefix+"post_attention_layernorm.weight", c.HiddenSize), c.RMSNormEps)
 	gate := g.Activation(c.HiddenAct, b.Linear(h, prefix+"mlp.gate_proj", c.HiddenSize, c.IntermediateSize, false))
 	up := b.Linear(h, prefix+"mlp.up_proj", c.HiddenSize, c.IntermediateSize, false)
 	return g.Add(x, b.Linear(g.Mul(gate, up), prefix+"mlp.down_proj", c.IntermediateSize, c.HiddenSize, false))
@@ -62,26 +75,13 @@ func (c DecoderConfig) heads(g *graph.Graph, q, k, v, mask *graph.Value) *graph.
 	if g.Err() != nil {
 		return g.Failf("")
 	}
-	sharing := c.NumAttentionHeads / c.NumKeyValueHeads
-	some := func(q, k, v *graph.Value, heads int) *graph.Value {
-		// Heads that share keys lie side by side: [B, key heads, sharing, S, d].
-		split := func(x *graph.Value, sharing int) *graph.Value {
-			s := g.Reshape(x, x.Shape[0], x.Shape[1], graph.D(heads), graph.D(sharing), graph.D(c.HeadDim))
-			return g.Transpose(s, 0, 2, 3, 1, 4)
-		}
-		scores := g.MatMul(g.Scale(split(q, sharing), float32(1/math.Sqrt(float64(c.HeadDim)))), g.Transpose(split(k, 1), 0, 1, 2, 4, 3))
-		a := g.MatMul(g.Softmax(g.Add(scores, mask)), split(v, 1))
-		return g.Reshape(g.Transpose(a, 0, 3, 1, 2, 4), q.Shape[0], q.Shape[1], graph.D(heads*sharing*c.HeadDim))
+	keys, sharing := c.NumKeyValueHeads, c.NumAttentionHeads/c.NumKeyValueHeads
+	// Heads that share keys lie side by side: [B, key heads, sharing, S, d].
+	split := func(x *graph.Value, sharing int) *graph.Value {
+		s := g.Reshape(x, x.Shape[0], x.Shape[1], graph.D(keys), graph.D(sharing), graph.D(c.HeadDim))
+		return g.Transpose(s, 0, 2, 3, 1, 4)
 	}
-	if !c.Apart || c.NumKeyValueHeads == 1 {
-		return some(q, k, v, c.NumKeyValueHeads)
-	}
-	var parts []*graph.Value
-	part := func(x *graph.Value, i, width int) *graph.Value {
-		return g.Slice(x, 2, int64(i*width), int64((i+1)*width))
-	}
-	for i := range c.NumKeyValueHeads {
-		parts = append(parts, some(part(q, i, sharing*c.HeadDim), part(k, i, c.HeadDim), part(v, i, c.HeadDim), 1))
-	}
-	return g.Concat(2, parts...)
+	scores := g.MatMul(g.Scale(split(q, sharing), float32(1/math.Sqrt(float64(c.HeadDim)))), g.Transpose(split(k, 1), 0, 1, 2, 4, 3))
+	a := g.MatMul(g.Softmax(g.Add(scores, mask)), split(v, 1))
+	return g.Reshape(g.Transpose(a, 0, 3, 1, 2, 4), q.Shape...)
 }

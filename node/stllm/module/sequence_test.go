@@ -13,16 +13,9 @@ import (
 // The decoder as it is trained, without a cache, gives the reference's states and, with the head, its logits: what Build gives
 // by ONNX Runtime's own attention.
 func TestGoldenSequence(t *testing.T) {
-	for name, apart := range map[string]bool{"together": false, "apart": true} {
-		t.Run(name, func(t *testing.T) { sequences(t, apart) })
-	}
-}
-
-func sequences(t *testing.T, apart bool) {
 	cases(t, func(t *testing.T, c *config.Config, model *checkpoint.Folder, x map[string]testdata.Tensor) {
 		r := newRig(t, model, true)
 		g, d := r.b.G, decoderConfig(c)
-		d.Apart = apart
 		embeds := x["inputs_embeds"]
 		s := embeds.Shape[0]
 		place, hide := make([]int64, s), make([]float32, s*s)
