@@ -11,6 +11,9 @@ import (
 // Microsoft is the domain of ONNX Runtime's own operators.
 const Microsoft = "com.microsoft"
 
+// Own is the domain of the operators that package ort adds.
+const Own = "stllm"
+
 // Graph is a model under construction. Its methods add nodes; the first mistake is kept and returned by Err and Model, and
 // everything after it does nothing, so that building reads like the mathematics.
 type Graph struct {

@@ -1,5 +1,7 @@
 package graph
 
+import "slices"
+
 // MatMul is numpy's: the last two dimensions multiply, those before broadcast.
 func (g *Graph) MatMul(a, b *Value) *Value {
 	if g.err != nil {
@@ -42,6 +44,36 @@ func (g *Graph) Gemm(x, w, bias *Value) *Value {
 		return g.failOp("Gemm", in, "the bias does not have %s elements", w.Shape[0])
 	}
 	return g.one("Gemm", "", in, []Attr{{"transB", int64(1)}}, x.DType, Shape{x.Shape[0], w.Shape[0]})
+}
+
+// mostProducts is how many matrices a Product takes.
+const mostProducts = 4
+
+// Product is x·wᵀ for x [...,K] of float32 and each matrix w [N,K] of float32 or bfloat16, one operator for all. The matrices
+// are not repacked: one row of x is multiplied as fast as they can be read. It runs on the CPU only.
+func (g *Graph) Product(x *Value, ws ...*Value) []*Value {
+	if g.err != nil {
+		return slices.Repeat([]*Value{g.bad()}, len(ws))
+	}
+	in := append([]*Value{x}, ws...)
+	fail := func(why string, args ...any) []*Value {
+		return slices.Repeat([]*Value{g.failOp("Product", in, why, args...)}, len(ws))
+	}
+	if len(ws) < 1 || len(ws) > mostProducts {
+		return fail("%d matrices, expected 1 to %d", len(ws), mostProducts)
+	}
+	if x.DType != Float32 || len(x.Shape) == 0 {
+		return fail("expected x [...,K] of float32")
+	}
+	var outs []Out
+	last := len(x.Shape) - 1
+	for _, w := range ws {
+		if len(w.Shape) != 2 || w.Shape[1] != x.Shape[last] || w.DType != Float32 && w.DType != BFloat16 {
+			return fail("expected matrices [N,%s] of float32 or bfloat16", x.Shape[last])
+		}
+		outs = append(outs, Out{DType: Float32, Shape: append(append(Shape(nil), x.Shape[:last]...), w.Shape[0])})
+	}
+	return g.Op("Product", Own, in, nil, outs...)
 }
 
 // Linear is Gemm over the last dimension of any tensor: x [...,K], w [N,K], bias [N] or nil.

@@ -14,6 +14,7 @@ const (
 	irVersion    = 10
 	opset        = 21
 	microsoftSet = 1
+	ownSet       = 1
 )
 
 // Model is a finished graph: ModelProto bytes, and the folder that external initializers are relative to.
@@ -25,6 +26,9 @@ type Model struct {
 	Folder  string
 	Inputs  []*Value
 	Outputs []*Value
+	Own     bool // it has operators of our own
+	// External are the initializers that lie in files.
+	External []*Value
 }
 
 // Model checks and serialises the graph.
@@ -61,7 +65,12 @@ func (g *Graph) Model() (*Model, error) {
 	m.bytes(7, body)
 	m.message(8, func(o *message) { o.string(1, ""); o.int(2, opset) })
 	m.message(8, func(o *message) { o.string(1, Microsoft); o.int(2, microsoftSet) })
-	return &Model{Name: g.name, Proto: m, Folder: folder, Inputs: g.inputs, Outputs: g.outputs}, nil
+	external := slices.DeleteFunc(slices.Clone(g.inits), func(v *Value) bool { return v.Init.File == "" })
+	own := slices.ContainsFunc(g.nodes, func(n *Node) bool { return n.Domain == Own })
+	if own {
+		m.message(8, func(o *message) { o.string(1, Own); o.int(2, ownSet) })
+	}
+	return &Model{Name: g.name, Proto: m, Folder: folder, Inputs: g.inputs, Outputs: g.outputs, Own: own, External: external}, nil
 }
 
 // folder finds the deepest folder that holds every external file. Links are resolved, since the Hugging Face cache is made

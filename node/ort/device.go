@@ -53,20 +53,35 @@ type device struct {
 	allocator *ort.Allocator
 }
 
-// newDevice finds a session's allocator by the name that the provider gives its memory: "Cuda", or "Cpu".
-func newDevice(s *ort.DynamicAdvancedSession, library, memory string, index int) (*device, error) {
+// apiOf is the table of functions of a loaded library.
+func apiOf(library string) (*unsafe.Pointer, error) {
 	path := C.CString(library)
 	defer C.free(unsafe.Pointer(path))
 	api := C.api_of(path, apiVersion)
 	if api == nil {
 		return nil, fmt.Errorf("%s has no functions of API version %d", library, apiVersion)
 	}
+	return (*unsafe.Pointer)(unsafe.Pointer(api)), nil
+}
+
+// messageOf takes a status's message and frees it.
+func messageOf(api *unsafe.Pointer, status unsafe.Pointer) string {
+	defer C.release(api, C.ReleaseStatus, status)
+	return C.GoString(C.message_of(api, status))
+}
+
+// newDevice finds a session's allocator by the name that the provider gives its memory: "Cuda", or "Cpu".
+func newDevice(s *ort.DynamicAdvancedSession, library, memory string, index int) (*device, error) {
+	api, err := apiOf(library)
+	if err != nil {
+		return nil, err
+	}
 	info, err := ort.NewMemoryInfo(memory, ort.AllocatorTypeDevice, index, ort.MemTypeDefault)
 	if err != nil {
 		return nil, fmt.Errorf("memory of %s %d: %w", memory, index, err)
 	}
 	defer info.Destroy()
-	d := &device{api: (*unsafe.Pointer)(unsafe.Pointer(api))}
+	d := &device{api: api}
 	if d.allocator, err = s.CreateAllocator(info); err != nil {
 		return nil, fmt.Errorf("memory of %s %d: %w", memory, index, err)
 	}
@@ -98,8 +113,7 @@ func (d *device) blank(t graph.DType, shape []int) (*Tensor, error) {
 	v := &deviceValue{Value: like, device: d, shape: s}
 	status := C.create_tensor(d.api, pointerIn(unsafe.Pointer(d.allocator)), (*C.int64_t)(unsafe.Pointer(&s[0])), C.size_t(len(s)), C.int(kind), &v.value)
 	if status != nil {
-		err := errors.New(C.GoString(C.message_of(d.api, status)))
-		C.release(d.api, C.ReleaseStatus, status)
+		err := errors.New(messageOf(d.api, status))
 		_ = like.Destroy()
 		return nil, fmt.Errorf("tensor of shape %v in a device's memory: %w", shape, err)
 	}

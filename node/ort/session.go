@@ -34,8 +34,10 @@ type Session struct {
 	s       *ort.DynamicAdvancedSession
 	inputs  []*graph.Value
 	outputs []*graph.Value
-	device  *device // nil: the processor
-	shrink  string  // the arena that a run shrinks at its end, in ONNX Runtime's words; "": none
+	device  *device        // nil: the processor
+	product *products      // nil: the model has none
+	weights *mappedWeights // nil: ONNX Runtime maps them itself
+	shrink  string         // the arena that a run shrinks at its end, in ONNX Runtime's words; "": none
 }
 
 // NewSession loads a model.
@@ -87,8 +89,16 @@ func NewSession(env *Environment, m *graph.Model, o Options) (*Session, error) {
 		}
 	}
 	s := &Session{name: m.Name, inputs: m.Inputs, outputs: m.Outputs}
+	if m.Own {
+		if s.product, err = addProducts(so, env.path); err == nil {
+			s.weights, err = addWeights(so, env.path, m.External)
+		}
+		if err != nil {
+			return fail(errors.Join(err, s.Close()))
+		}
+	}
 	if s.s, err = ort.NewDynamicAdvancedSessionWithONNXData(m.Proto, names(m.Inputs), names(m.Outputs), so); err != nil {
-		return fail(err)
+		return fail(errors.Join(err, s.Close()))
 	}
 	if device == CUDA {
 		if o.Lean {
@@ -265,10 +275,16 @@ func fits(want *graph.Value, t *Tensor) error {
 
 // Close frees the session.
 func (s *Session) Close() error {
-	if s == nil || s.s == nil {
+	if s == nil {
 		return nil
 	}
-	err := errors.Join(s.device.close(), s.s.Destroy())
-	s.s = nil
+	err := s.device.close()
+	s.device = nil
+	if s.s != nil {
+		err = errors.Join(err, s.s.Destroy())
+		s.s = nil
+	}
+	s.product.close() // these after the session that uses them
+	s.weights.close()
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/stllm/stllm/node/graph"
@@ -63,7 +64,7 @@ func (l *Language) load(ctx context.Context, env *ort.Environment) error {
 		return err
 	}
 	defer scratch.Unlink()
-	b := &module.Builder{G: graph.New("decoder"), Find: l.Model, DType: graph.Float32, Scratch: scratch, Expand: l.opt.Expand}
+	b := &module.Builder{G: graph.New("decoder"), Find: l.Model, DType: graph.Float32, Scratch: scratch, Expand: l.opt.Expand, Products: !strings.HasPrefix(l.opt.Device, string(ort.CUDA))}
 	if l.opt.Int4 {
 		b.Quant = &module.Quant{Block: l.opt.Int4Block}
 		if b.Quant.Block == 0 {

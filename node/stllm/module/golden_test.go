@@ -337,31 +337,40 @@ func feed(t *testing.T, d DecoderConfig, in ort.Values, positions, total int) {
 	}
 }
 
+// By ONNX Runtime's products, and on the CPU also by our own.
 func TestGoldenDecoder(t *testing.T) {
 	cases(t, func(t *testing.T, c *config.Config, model *checkpoint.Folder, x map[string]testdata.Tensor) {
-		r := newRig(t, model, false)
-		d := decoderConfig(c)
-		embeds := x["inputs_embeds"]
-		s := embeds.Shape[0]
-		o := DecoderOptions{Positions: s + 8, AllLogits: true}
-		d.Build(r.b, d.Inputs(r.b, o), o)
-		in := ort.Values{"inputs_embeds": floats(t, embeds.Float32s(), 1, s, embeds.Shape[1])}
-		feed(t, d, in, o.Positions, s)
-		got := r.run(in)
-		for name, want := range x {
-			v, ok := got[name]
-			if !ok {
-				if stage(name, "llm.", "logits") {
-					t.Errorf("%s: stored and not compared", name)
-				}
-				continue
-			}
-			tol := tolLayers
-			w := want.Float32s()
-			if name == "logits" {
-				tol, v = tolLogits, v[len(v)-len(w):] // the last eight positions are stored
-			}
-			compare(t, name, v, w, tol)
+		goldenDecoder(t, c, model, x, false)
+		if orttest.Device() == "" {
+			goldenDecoder(t, c, model, x, true)
 		}
 	})
+}
+
+func goldenDecoder(t *testing.T, c *config.Config, model *checkpoint.Folder, x map[string]testdata.Tensor, products bool) {
+	r := newRig(t, model, false)
+	r.b.Products = products
+	d := decoderConfig(c)
+	embeds := x["inputs_embeds"]
+	s := embeds.Shape[0]
+	o := DecoderOptions{Positions: s + 8, AllLogits: true}
+	d.Build(r.b, d.Inputs(r.b, o), o)
+	in := ort.Values{"inputs_embeds": floats(t, embeds.Float32s(), 1, s, embeds.Shape[1])}
+	feed(t, d, in, o.Positions, s)
+	got := r.run(in)
+	for name, want := range x {
+		v, ok := got[name]
+		if !ok {
+			if stage(name, "llm.", "logits") {
+				t.Errorf("%s: stored and not compared", name)
+			}
+			continue
+		}
+		tol := tolLayers
+		w := want.Float32s()
+		if name == "logits" {
+			tol, v = tolLogits, v[len(v)-len(w):] // the last eight positions are stored
+		}
+		compare(t, name, v, w, tol)
+	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/stllm/stllm/node/checkpoint/hashweights"
 	"github.com/stllm/stllm/node/graph"
 	"github.com/stllm/stllm/node/ort"
+	"github.com/stllm/stllm/node/ort/orttest"
 	"github.com/stllm/stllm/node/testdata"
 )
 
@@ -264,7 +265,7 @@ func TestGoldenWideDecoder(t *testing.T) {
 		w.linear(p+"mlp.down_proj", m, h)
 	}
 	r := newRig(t, w, false)
-	r.options.MapWeights = true
+	r.b.Products = orttest.Device() == ""
 	ids := x["ids"]
 	s := ids.Shape[len(ids.Shape)-1]
 	o := DecoderOptions{Positions: s, AllLogits: true}

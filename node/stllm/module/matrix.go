@@ -2,6 +2,7 @@ package module
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/stllm/stllm/node/checkpoint"
 	"github.com/stllm/stllm/node/graph"
@@ -40,6 +41,9 @@ func (b *Builder) matrices(x *graph.Value, prefix, joint string, parts []project
 	if g.Err() != nil {
 		return []*graph.Value{g.Failf("")}
 	}
+	if !ok && q == nil && b.Products {
+		return b.products(x, prefix, parts, in, bias)
+	}
 	var joined *graph.Value
 	if !ok && q == nil {
 		if joined = b.converted(prefix, joint, parts, in, total); g.Err() != nil {
@@ -72,6 +76,37 @@ func (b *Builder) matrices(x *graph.Value, prefix, joint string, parts []project
 		y = g.Add(y, bv)
 	}
 	return []*graph.Value{y}
+}
+
+// products multiplies x by matrices of floats as they are stored, in one operator.
+func (b *Builder) products(x *graph.Value, prefix string, parts []projection, in int, bias bool) []*graph.Value {
+	var ws []*graph.Value
+	for _, p := range parts {
+		ws = append(ws, b.asStored(prefix+p.name+".weight", p.out, in))
+	}
+	ys := slices.Clone(b.G.Product(x, ws...))
+	if bias {
+		for i, p := range parts {
+			ys[i] = b.G.Add(ys[i], b.Weight(prefix+p.name+".bias", p.out))
+		}
+	}
+	return ys
+}
+
+// asStored is Weight for an operator that takes bfloat16 as well.
+func (b *Builder) asStored(name string, sizes ...int) *graph.Value {
+	t, ok := b.Find.Tensor(name)
+	if !ok || t.DType != checkpoint.BF16 || t.Offset < 0 {
+		return b.Weight(name, sizes...)
+	}
+	want := make([]int64, len(sizes))
+	for i, s := range sizes {
+		want[i] = int64(s)
+	}
+	if err := t.Expect(want...); err != nil {
+		return b.G.Failf("%w", err)
+	}
+	return b.G.External(name, graph.BFloat16, t.File, t.Offset, t.Length, sizes...)
 }
 
 // converted puts matrices of floats one below the other, [total,in], where none can be used as it lies in its file; nil where
@@ -225,7 +260,12 @@ func (b *Builder) matrix(x *graph.Value, prefix string, in, out int, bias bool) 
 	if b.coded(t) {
 		return g.MatMulNBits(x, b.quantise(name, []*checkpoint.Tensor{t}), bv)
 	}
-	y := b.dot(x, b.Weight(name, out, in))
+	var y *graph.Value
+	if b.Products {
+		y = g.Product(x, b.asStored(name, out, in))[0]
+	} else {
+		y = b.dot(x, b.Weight(name, out, in))
+	}
 	if bias {
 		y = g.Add(y, bv)
 	}

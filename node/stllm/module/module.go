@@ -24,6 +24,9 @@ type Builder struct {
 	Quant *Quant
 	// Expand makes floats of matrices that a GGUF file stores in blocks of codes, instead of multiplying by the codes.
 	Expand bool
+	// Products multiplies the language model's matrices of floats as they are stored, by graph.Product: on the CPU alone, and in
+	// float32.
+	Products bool
 	// Decompose writes attention as plain products and a softmax: slower, but every step can be seen and has a gradient.
 	Decompose bool
 	// Probe, when not nil, is told intermediate values by name, so that a test or an explanation can ask for them and a

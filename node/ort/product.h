@@ -1,0 +1,26 @@
+// Products of a few vectors with matrices as checkpoints store them, as an operator of ONNX Runtime; see product.go.
+#include <stddef.h>
+#include <stdint.h>
+
+// Places in ONNX Runtime's table of functions (onnxruntime_c_api.h, struct OrtApi).
+enum {
+	CreateStatus = 0, CreateCustomOpDomain = 26, CustomOpDomain_Add = 27, AddCustomOpDomain = 28, CreateTensorWithDataAsOrtValue = 49,
+	GetTensorMutableData = 51, GetTensorElementType = 60, GetDimensionsCount = 61, GetDimensions = 62, GetTensorTypeAndShape = 65,
+	CreateCpuMemoryInfo = 69, ReleaseMemoryInfo = 94, ReleaseValue = 96, ReleaseTensorTypeAndShapeInfo = 99, ReleaseCustomOpDomain = 101,
+	KernelContext_GetInputCount = 88, KernelContext_GetOutputCount = 89, KernelContext_GetInput = 90, KernelContext_GetOutput = 91,
+	AddInitializer = 150, CreateOpAttr = 211, ReleaseOpAttr = 212, CreateOp = 213, InvokeOp = 214, ReleaseOp = 215, KernelContext_ParallelFor = 274,
+};
+
+// product_register adds the operator to a session's options; domain, which must outlive the session, is the caller's to
+// release. It returns an OrtStatus, or NULL.
+void *product_register(const void *const *api, void *options, void **domain);
+void product_release(const void *const *api, void *domain);
+
+// product_rows computes rows from to to of w [*,k] times m vectors: y[j*ldy+row] = w[row]·x[j*k:]. bf16 says that w is of
+// bfloat16 rather than float32.
+void product_rows(const void *w, int bf16, const float *x, float *y, size_t from, size_t to, size_t k, size_t m, size_t ldy);
+
+// weight_add gives a session's options data as the initializer of a name; value, which must outlive the session, is the
+// caller's to release, also where there is an error. It returns an OrtStatus, or NULL.
+void *weight_add(const void *const *api, void *options, const char *name, void *data, size_t size, const int64_t *shape, size_t rank, int type, void **value);
+void weight_release(const void *const *api, void *value);

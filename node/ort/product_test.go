@@ -1,0 +1,133 @@
+package ort
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/stllm/stllm/node/graph"
+)
+
+// Products equal sums in float64, for few rows and many, in both types, of sizes that are multiples of nothing, from files at
+// any offset; and they are the same bytes with any number of threads, and for rows that are fed together or one by one.
+func TestProduct(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	random := func(n int) []float32 {
+		x := make([]float32, n)
+		for i := range x {
+			x[i] = float32(r.NormFloat64())
+		}
+		return x
+	}
+	for _, c := range []struct{ k, m int }{{1, 1}, {15, 1}, {64, 1}, {577, 1}, {577, 2}, {200, 8}, {200, 9}, {96, 40}, {3000, 12}} {
+		for _, dtype := range []graph.DType{graph.Float32, graph.BFloat16} {
+			t.Run(fmt.Sprintf("%s %dx%d", dtype, c.m, c.k), func(t *testing.T) {
+				sizes := []int{5, 700, 1}
+				g := graph.New("product")
+				x := g.Input("x", graph.Float32, graph.D(1), graph.N("rows"), graph.D(c.k))
+				var ws []*graph.Value
+				var values [][]float32
+				file, offset := filepath.Join(t.TempDir(), "w.bin"), int64(3)
+				data := []byte("abc")
+				for i, n := range sizes {
+					encoded := graph.EncodeFloats(dtype, random(n*c.k))
+					data = append(data, encoded...)
+					values = append(values, decoded(dtype, encoded))
+					ws = append(ws, g.External(fmt.Sprint("w", i), dtype, file, offset, int64(len(encoded)), n, c.k))
+					offset += int64(len(encoded))
+				}
+				if err := os.WriteFile(file, data, 0o644); err != nil {
+					t.Fatal(err)
+				}
+				for i, y := range g.Product(x, ws...) {
+					g.Output(fmt.Sprint("y", i), y)
+				}
+				one, two := session(t, g, Options{Threads: 1}), session(t, g, Options{Threads: 2})
+				in := random(c.m * c.k)
+				first := run(t, one, in, len(sizes), 1, c.m, c.k)
+				second := run(t, two, in, len(sizes), 1, c.m, c.k)
+				for i, n := range sizes {
+					for j := range c.m {
+						for row := range n {
+							want, scale := 0.0, 0.0
+							for l := range c.k {
+								p := float64(in[j*c.k+l]) * float64(values[i][row*c.k+l])
+								want, scale = want+p, scale+math.Abs(p)
+							}
+							if got := float64(first[i][j*n+row]); math.Abs(got-want) > 1e-6*scale {
+								t.Fatalf("matrix %d, row %d of x, %d of w: %g, expected %g", i, j, row, got, want)
+							}
+						}
+					}
+					if c.m <= 8 && !slices.Equal(first[i], second[i]) {
+						t.Errorf("matrix %d: two threads give other values than one", i)
+					}
+				}
+				if c.m == 2 {
+					for j := range c.m {
+						single := run(t, one, in[j*c.k:(j+1)*c.k], len(sizes), 1, 1, c.k)
+						for i, n := range sizes {
+							if !slices.Equal(single[i], first[i][j*n:(j+1)*n]) {
+								t.Errorf("matrix %d, row %d of x: other values alone than beside another", i, j)
+							}
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// A file that is shorter than the model says is an error, before anything reads beyond its end.
+func TestProductOfTruncatedFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "w.bin")
+	for _, size := range []int{0, 20} {
+		if err := os.WriteFile(file, make([]byte, size), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		g := graph.New("short")
+		g.Output("y", g.Product(g.Input("x", graph.Float32, graph.D(4)), g.External("w", graph.Float32, file, 0, 32, 2, 4))[0])
+		m, err := g.Model()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, err := NewSession(env(t), m, Options{}); err == nil {
+			s.Close()
+			t.Errorf("a file of %d bytes was taken", size)
+		}
+	}
+}
+
+func decoded(t graph.DType, data []byte) []float32 {
+	out := make([]float32, len(data)/t.Size())
+	for i := range out {
+		b := uint32(0)
+		for j := range t.Size() {
+			b |= uint32(data[i*t.Size()+j]) << (8 * (4 - t.Size() + j))
+		}
+		out[i] = math.Float32frombits(b)
+	}
+	return out
+}
+
+func run(t *testing.T, s *Session, in []float32, outputs int, shape ...int) [][]float32 {
+	t.Helper()
+	out, err := s.Run(t.Context(), Values{"x": tensor(t, slices.Clone(in), shape...)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	var ys [][]float32
+	for i := range outputs {
+		y, err := out[fmt.Sprint("y", i)].Floats()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ys = append(ys, slices.Clone(y))
+	}
+	return ys
+}
