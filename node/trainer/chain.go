@@ -75,32 +75,32 @@ func newChain(env *ort.Environment, cfg *config.Config, find module.Finder, trai
 // assemble makes the links in their order.
 func (c *chain) assemble(p graphs) {
 	whole := layer{chain: c}
-	add := func(l link) { c.links = append(c.links, l) }
-	add(rows{c.piece("projector", whole, p.pooled), c.bounds.frames})
-	add(c.piece("memory", whole, p.memory))
-	add(c.piece("Q-Former input", whole, p.qformerInput))
+	then := func(l link) { c.links = append(c.links, l) }
+	then(rows{c.piece("projector", whole, p.pooled), c.bounds.frames})
+	then(c.piece("memory", whole, p.memory))
+	then(c.piece("Q-Former input", whole, p.qformerInput))
 	q := c.cfg.QFormerConfig
 	for i := range q.NumHiddenLayers {
 		at, first := layer{c, module.QFormerWeights(0), module.QFormerWeights(i)}, module.QFormerWeights(0)
 		attention := func(prefix string, overMemory bool) {
 			queries := c.piece(prefix+"queries", at, func(b *module.Builder) map[string]*graph.Value { return p.qformerQueries(b, prefix, overMemory) })
 			heads := c.heads(1, q.HiddenSize/q.NumAttentionHeads, false)
-			add(newBlock(queries, heads, c.piece(prefix+"output", at, func(b *module.Builder) map[string]*graph.Value { return p.qformerAttended(b, prefix) })))
+			then(newBlock(queries, heads, c.piece(prefix+"output", at, func(b *module.Builder) map[string]*graph.Value { return p.qformerAttended(b, prefix) })))
 		}
 		attention(first+"attention.", false)
 		if module.CrossAttends(q, i) {
 			attention(first+"crossattention.", true)
 		}
-		add(c.piece(first+"feed", at, func(b *module.Builder) map[string]*graph.Value { return p.qformerFeed(b, first) }))
+		then(c.piece(first+"feed", at, func(b *module.Builder) map[string]*graph.Value { return p.qformerFeed(b, first) }))
 	}
-	add(c.piece("splice", whole, p.splice))
+	then(c.piece("splice", whole, p.splice))
 	dec := module.DecoderOf(c.cfg)
 	for i := range dec.NumHiddenLayers {
 		at, first := layer{c, module.DecoderWeights(0), module.DecoderWeights(i)}, module.DecoderWeights(0)
 		queries := c.piece(first+"queries", at, p.queries)
 		heads := c.heads(dec.NumAttentionHeads/dec.NumKeyValueHeads, dec.HeadDim, true)
-		add(newBlock(queries, heads, c.piece(first+"output", at, p.attended)))
-		add(rows{c.piece(first+"feed", at, p.feed), c.bounds.rows})
+		then(newBlock(queries, heads, c.piece(first+"output", at, p.attended)))
+		then(rows{c.piece(first+"feed", at, p.feed), c.bounds.rows})
 	}
 	c.loss = c.last(p)
 }
