@@ -4,11 +4,11 @@ package launch_test
 import (
 	"encoding/json"
 	"encoding/xml"
-	"fmt"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +16,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/stllm/stllm/node/params"
+	"github.com/stllm/stllm/node/transport"
 	"github.com/stllm/stllm/node/transport/ros2"
 )
 
@@ -29,6 +30,7 @@ type file struct {
 		Description string  `xml:"description,attr"`
 	} `xml:"arg"`
 	Nodes []struct {
+		Name  string `xml:"name,attr"`
 		Pkg   string `xml:"pkg,attr"`
 		Args  string `xml:"args,attr"`
 		Remap []struct {
@@ -78,6 +80,51 @@ func TestXML(t *testing.T) {
 				t.Errorf("%s sets %s, which is no parameter", name, p.Name)
 			}
 		}
+		used(t, name, f)
+	}
+}
+
+// used compares the arguments that a file declares with those that it refers to.
+func used(t *testing.T, name string, f file) {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refers := map[string]bool{}
+	for _, m := range regexp.MustCompile(`\$\((?:arg|var) (\w+)\)`).FindAllStringSubmatch(string(text), -1) {
+		refers[m[1]] = true
+	}
+	for _, a := range f.Args {
+		if !refers[a.Name] {
+			t.Errorf("%s: argument %s has no effect", name, a.Name)
+		}
+		delete(refers, a.Name)
+	}
+	for a := range refers {
+		t.Errorf("%s refers to %s, which it does not declare", name, a)
+	}
+}
+
+// What a launch file renames for rviz are the topics of the configuration that it opens, all of them.
+func TestRvizFollowsLaunch(t *testing.T) {
+	for name, generation := range map[string]string{"stllm.launch": "ros1", "stllm.launch.xml": "ros2"} {
+		want := map[string]bool{}
+		for _, d := range displays(t, generation) {
+			if d.topic != "" {
+				want[d.topic] = true
+			}
+			if d.transport != "" {
+				want[d.topic+"/"+d.transport] = true
+			}
+		}
+		got := map[string]bool{}
+		for _, r := range readXML(t, name).Nodes[1].Remap {
+			got[r.From] = true
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("%s renames %v, its displays have %v", name, got, want)
+		}
 	}
 }
 
@@ -115,7 +162,8 @@ actions = runpy.run_path(sys.argv[1])["generate_launch_description"]()
 nodes = [a for a in actions if isinstance(a, Node)]
 print(json.dumps({
     "args": {a.args[0]: text(a.kw["default_value"]) for a in actions if isinstance(a, Argument)},
-    "remaps": [[f, text(t)] for f, t in nodes[0].kw["remappings"]],
+    "remaps": [[f, text(t)] for n in nodes for f, t in n.kw["remappings"]],
+    "names": [text(n.kw["name"]) for n in nodes],
     "command": [text(a) for a in nodes[0].kw["arguments"]],
     "set": sorted(nodes[0].kw["parameters"][1]),
     "file": text(nodes[0].kw["parameters"][0]),
@@ -140,6 +188,7 @@ func TestPythonAndXMLAgree(t *testing.T) {
 		Args         map[string]string
 		Remaps       [][2]string
 		Command, Set []string
+		Names        []string
 		File         string
 		Undocumented []string
 	}
@@ -155,11 +204,15 @@ func TestPythonAndXMLAgree(t *testing.T) {
 		t.Errorf("arguments of XML %v\nof Python %v, undocumented %v", args, py.Args, py.Undocumented)
 	}
 	var remaps [][2]string
-	for _, r := range f.Nodes[0].Remap {
-		remaps = append(remaps, [2]string{r.From, r.To})
+	var names []string
+	for _, n := range f.Nodes {
+		for _, r := range n.Remap {
+			remaps = append(remaps, [2]string{r.From, r.To})
+		}
+		names = append(names, n.Name)
 	}
-	if !slices.Equal(remaps, py.Remaps) {
-		t.Errorf("remaps of XML %v\nof Python %v", remaps, py.Remaps)
+	if !slices.Equal(remaps, py.Remaps) || !slices.Equal(names, py.Names) {
+		t.Errorf("nodes of XML %v remap %v\nof Python %v %v", names, remaps, py.Names, py.Remaps)
 	}
 	if command := strings.Join(py.Command, " "); command != f.Nodes[0].Args {
 		t.Errorf("command of XML %q, of Python %q", f.Nodes[0].Args, command)
@@ -233,47 +286,104 @@ func TestRoslaunch(t *testing.T) {
 	}
 }
 
-// The displays of both generations show the same topics.
-func TestRviz(t *testing.T) {
-	topics := map[string][]string{}
-	for _, generation := range []string{"ros1", "ros2"} {
-		text, err := os.ReadFile("rviz/stllm_" + generation + ".rviz")
-		if err != nil {
-			t.Fatal(err)
-		}
-		var cfg struct {
-			Manager struct {
-				Displays []map[string]any `yaml:"Displays"`
-				Global   map[string]any   `yaml:"Global Options"`
-			} `yaml:"Visualization Manager"`
-		}
-		if err := yaml.Unmarshal(text, &cfg); err != nil {
-			t.Fatalf("%s: %s", generation, yaml.FormatError(err, false, false))
-		}
-		plugins := map[string]string{"ros1": "rviz/", "ros2": "rviz_default_plugins/"}[generation]
-		for _, d := range cfg.Manager.Displays {
-			if !strings.HasPrefix(fmt.Sprint(d["Class"]), plugins) || d["Enabled"] != true {
-				t.Errorf("%s: %v", generation, d)
-			}
-			topic := d["Topic"]
-			for _, key := range []string{"Marker Topic", "Image Topic"} {
-				if d[key] != nil {
-					topic = d[key]
-				}
-			}
-			if m, ok := topic.(map[string]any); ok {
-				topic = m["Value"]
-			}
-			topics[generation] = append(topics[generation], fmt.Sprintf("%v %v", d["Name"], topic))
-		}
-		if cfg.Manager.Global["Fixed Frame"] != params.Default().FixedFrame {
-			t.Errorf("%s: fixed frame %v", generation, cfg.Manager.Global["Fixed Frame"])
-		}
+// display is one of rviz's.
+type display struct{ name, class, topic, transport, durability, reliability string }
+
+// displays reads an rviz configuration.
+func displays(t *testing.T, generation string) (list []display) {
+	t.Helper()
+	text, err := os.ReadFile("rviz/stllm_" + generation + ".rviz")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if !slices.Equal(topics["ros1"], topics["ros2"]) || !slices.Contains(topics["ros1"], "Window and evidence /stllm/markers") || !slices.Contains(topics["ros1"], "Window path /stllm/window_path") {
-		t.Errorf("%q\n%q", topics["ros1"], topics["ros2"])
+	var cfg struct {
+		Manager struct {
+			Displays []map[string]any `yaml:"Displays"`
+			Global   map[string]any   `yaml:"Global Options"`
+		} `yaml:"Visualization Manager"`
+	}
+	if err := yaml.Unmarshal(text, &cfg); err != nil {
+		t.Fatalf("%s: %s", generation, yaml.FormatError(err, false, false))
+	}
+	if cfg.Manager.Global["Fixed Frame"] != params.Default().FixedFrame {
+		t.Errorf("%s: fixed frame %v", generation, cfg.Manager.Global["Fixed Frame"])
+	}
+	plugins := map[string]string{"ros1": "rviz/", "ros2": "rviz_default_plugins/"}[generation]
+	word := func(v any) string {
+		s, _ := v.(string)
+		return s
+	}
+	for _, d := range cfg.Manager.Displays {
+		class, ours := strings.CutPrefix(word(d["Class"]), plugins)
+		if !ours || d["Enabled"] != true {
+			t.Errorf("%s: %v", generation, d)
+		}
+		e := display{name: word(d["Name"]), class: class, transport: word(d["Transport Hint"])}
+		for _, key := range []string{"Topic", "Marker Topic", "Image Topic"} {
+			switch v := d[key].(type) {
+			case string:
+				e.topic = v
+			case map[string]any:
+				e.topic, e.durability, e.reliability = word(v["Value"]), word(v["Durability Policy"]), word(v["Reliability Policy"])
+			}
+		}
+		list = append(list, e)
+	}
+	return list
+}
+
+// The displays of both generations show the same topics, which are those of the program (node/robot's TestInterface), or its
+// inputs by the defaults of the launch files; and those of ROS 2 ask for what is offered.
+func TestRviz(t *testing.T) {
+	input := map[string]string{}
+	for _, a := range readXML(t, "stllm.launch.xml").Args {
+		input[a.Name] = *a.Default
+	}
+	p := params.Default()
+	words := func(q transport.QoS) (durability, reliability string) {
+		durability, reliability = "Volatile", "Best Effort"
+		if q.Durability == transport.TransientLocal {
+			durability = "Transient Local"
+		}
+		if q.Reliability == transport.Reliable {
+			reliability = "Reliable"
+		}
+		return durability, reliability
+	}
+	var want1, want2 []display
+	for _, d := range []struct {
+		name, class, topic string
+		qos                *transport.QoS
+	}{
+		{"Grid", "Grid", "", nil},
+		{"Map", "PointCloud2", input["map_points"], ptr(p.QoSMap())},
+		{"TF", "TF", "", nil},
+		{"Window path", "Path", "/stllm/window_path", ptr(p.QoSPath())},
+		{"Window and evidence", "MarkerArray", "/stllm/markers", ptr(p.QoSMarkers())},
+		{"Camera", "Image", input["image"], ptr(p.QoSImage())},
+	} {
+		e := display{name: d.name, class: d.class, topic: d.topic}
+		one := e
+		if d.class == "Image" {
+			one.transport = "compressed"
+		}
+		want1 = append(want1, one)
+		if d.qos != nil {
+			if e.durability, e.reliability = words(*d.qos); e.durability == "Volatile" {
+				e.durability = "" // as rviz has it by default
+			}
+		}
+		want2 = append(want2, e)
+	}
+	if got := displays(t, "ros1"); !slices.Equal(got, want1) {
+		t.Errorf("ros1: %+v\nexpected %+v", got, want1)
+	}
+	if got := displays(t, "ros2"); !slices.Equal(got, want2) {
+		t.Errorf("ros2: %+v\nexpected %+v", got, want2)
 	}
 }
+
+func ptr[T any](v T) *T { return &v }
 
 // Everything that a launch file refers to is installed by the package.
 func TestInstalled(t *testing.T) {

@@ -56,8 +56,15 @@ def generate_launch_description():
     rviz = Node(
         package="rviz2",
         executable="rviz2",
+        name=["rviz_", value["name"]],
         arguments=["-d", PathJoinSubstitution([share, "rviz", "stllm_ros2.rviz"])],
         parameters=[{"use_sim_time": value["use_sim_time"]}],
+        remappings=[  # the displays' topics, as this launch names them
+            ("/stllm/markers", [value["namespace"], "/", value["name"], "/markers"]),
+            ("/stllm/window_path", [value["namespace"], "/", value["name"], "/window_path"]),
+            ("/map/points", value["map_points"]),
+            ("/camera/color/image_raw", value["image"]),
+        ],
         condition=IfCondition(value["rviz"]),
     )
     return LaunchDescription([*arguments, node, rviz])
