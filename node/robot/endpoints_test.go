@@ -2,6 +2,7 @@ package robot
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/stllm/stllm/node/geometry"
 	"github.com/stllm/stllm/node/params"
 	"github.com/stllm/stllm/node/stllm"
+	"github.com/stllm/stllm/node/transport"
 	"github.com/stllm/stllm/node/transport/mem"
 )
 
@@ -61,6 +63,58 @@ func TestServicesAndActions(t *testing.T) {
 	r, err = g.peer.Send(ctx, "/stllm/ask_action", &msgs.AskGoal{Question: msgs.Question{Text: "what?"}}, nil)
 	if err == nil || r.(*msgs.AskResult).Answer.ErrorCode != msgs.AnswerErrorCancelled {
 		t.Errorf("%+v %v", r, err)
+	}
+}
+
+// recorder notes what a robot asks of its transport.
+type recorder struct {
+	transport.Transport
+	seen map[string]string
+}
+
+func (r *recorder) note(kind, name, typ string) {
+	if full, err := r.Resolve(name); err == nil {
+		name = full
+	}
+	r.seen[kind+" "+name] = typ
+}
+
+func (r *recorder) Subscribe(topic string, sample msgs.Message, qos transport.QoS, deliver func(transport.Received)) (transport.Subscription, error) {
+	r.note("sub", topic, sample.ROSType())
+	return r.Transport.Subscribe(topic, sample, qos, deliver)
+}
+
+func (r *recorder) Advertise(topic string, sample msgs.Message, qos transport.QoS) (transport.Publisher, error) {
+	r.note("pub", topic, sample.ROSType())
+	return r.Transport.Advertise(topic, sample, qos)
+}
+
+func (r *recorder) Serve(name string, s transport.Service) (transport.Closer, error) {
+	r.note("srv", name, s.Type)
+	return r.Transport.Serve(name, s)
+}
+
+func (r *recorder) ServeAction(name string, a transport.Action) (transport.Closer, error) {
+	r.note("action", name, a.Type)
+	return r.Transport.ServeAction(name, a)
+}
+
+// The interface of the design and of the README, name by name: what launch files and rviz configurations refer to. /clock and
+// /parameter_events are the transport's.
+func TestInterface(t *testing.T) {
+	want := map[string]string{
+		"sub /cam/image_raw": "sensor_msgs/Image", "sub /cam/image_raw/compressed": "sensor_msgs/CompressedImage", "sub /cam/camera_info": "sensor_msgs/CameraInfo",
+		"sub /tf": "tf2_msgs/TFMessage", "sub /tf_static": "tf2_msgs/TFMessage", "sub /stllm/map_points": "sensor_msgs/PointCloud2",
+		"sub /stllm/question": "stllm_msgs/Question", "sub /stllm/question_text": "std_msgs/String",
+		"pub /stllm/answer": "stllm_msgs/Answer", "pub /stllm/answer_text": "std_msgs/String", "pub /stllm/answer_stream": "stllm_msgs/AnswerChunk",
+		"pub /stllm/markers": "visualization_msgs/MarkerArray", "pub /stllm/window_path": "nav_msgs/Path", "pub /diagnostics": "diagnostic_msgs/DiagnosticArray",
+		"srv /stllm/ask": "stllm_msgs/Ask", "srv /stllm/plan": "stllm_msgs/PlanAction", "srv /stllm/clear_window": "std_srvs/Trigger",
+		"action /stllm/ask_action": "stllm_msgs/Ask", "action /stllm/plan_action": "stllm_msgs/PlanAction",
+	}
+	r := &recorder{seen: map[string]string{}}
+	newRig(t, &fakeModel{}, func(c *Config) { r.Transport, c.Transport = c.Transport, r })
+	if !maps.Equal(r.seen, want) {
+		t.Errorf("%v\nexpected %v", r.seen, want)
 	}
 }
 
