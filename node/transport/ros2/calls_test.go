@@ -46,7 +46,7 @@ func (c *client) close() { c.w.Close(); c.r.Close() }
 // ask sends a request to a server that is known.
 func (c *client) ask(s *server, m msgs.Message) int64 {
 	c.t.Helper()
-	eventually(c.t, "the server is found", func() bool { _, ok := c.w.Matched(s.readerID); return ok })
+	eventually(c.t, "the server is found", func() bool { return c.w.Matched(s.readerID) })
 	data, err := msgs.CDR.Marshal(m)
 	if err != nil {
 		c.t.Fatal(err)

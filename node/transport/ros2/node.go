@@ -97,9 +97,13 @@ func New(cfg Config) (*Node, error) {
 	return n, nil
 }
 
-// joinGraph opens ros_discovery_info. Its reader keeps what many participants say at once.
+// joinGraph opens ros_discovery_info. Its reader keeps what many participants say at once. As with rmw_fastrtps and rmw_cyclonedds,
+// its two ends belong to the participant: no node's list has them, and they carry the type's hash from Iron on.
 func (n *Node) joinGraph() (err error) {
 	qos := dds.QoS{Reliable: true, TransientLocal: true, Depth: 1}
+	if n.cfg.GidWidth == gidIron { // the hash is that of the message with such gids
+		qos.UserData = "typehash=" + hashOf("rmw_dds_common/ParticipantEntitiesInfo", "msg") + ";"
+	}
 	if n.info, err = n.participant.NewWriter(discoveryTopic, discoveryType, qos, nil); err != nil {
 		return err
 	}

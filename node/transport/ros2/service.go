@@ -18,9 +18,10 @@ const (
 	maxCalls = 256 // of one service at a time; more are dropped with an event
 	// CycloneDDS passes over what a writer says before its first heartbeat, or with it. Fast DDS sends one 12 ms after the two have
 	// matched, one when the other side has matched and asks for it, and one every 100 ms while not all is acknowledged. So a new
-	// client's first answer waits; sent at once it was lost more often than not.
+	// client's first answer waits until both sides have known each other for so long: the client has met the server when it asks,
+	// the server the client when its reader has matched. Sent at once it was lost more often than not.
 	settleTime = 150 * time.Millisecond
-	maxClients = 1024            // whose first request is remembered
+	maxClients = 1024            // of which it is remembered since when
 	meetTime   = 3 * time.Second // how long an answer waits until its reader has matched
 )
 
@@ -34,9 +35,8 @@ const headerSize = 16
 type call struct {
 	from     dds.GUID // the request's writer
 	sequence int64
-	related  dds.GUID  // of the client's response reader; zero: not told
-	header   []byte    // Cyclone's, as little-endian; nil: the identity goes beside the payload
-	first    time.Time // when this client was first heard
+	related  dds.GUID // of the client's response reader; zero: not told
+	header   []byte   // Cyclone's, as little-endian; nil: the identity goes beside the payload
 }
 
 // handler answers a request; then, when it is not nil, runs after the answer has gone out.
@@ -61,7 +61,7 @@ type server struct {
 
 	mu      sync.Mutex
 	calls   map[*running]struct{}
-	clients map[dds.GUID]time.Time // by their writers: when they were first heard
+	clients map[dds.GUID]time.Time // by their writers: since when they have been heard and their readers matched
 }
 
 // running is a call under way.
@@ -153,7 +153,6 @@ func (s *server) take(d dds.Sample) {
 	r.cancel = cancel
 	s.mu.Lock()
 	full := len(s.calls) >= maxCalls
-	r.first = s.firstOf(c.from)
 	if !full {
 		s.calls[r] = struct{}{}
 	}
@@ -163,6 +162,7 @@ func (s *server) take(d dds.Sample) {
 		s.node.events.add(transport.EventLost, s.name, fmt.Sprintf("a request of %s is dropped: %d are being answered", s.name, maxCalls), 1)
 		return
 	}
+	s.settled(c) // the time begins now, where it can
 	go func() {
 		defer func() {
 			cancel()
@@ -172,19 +172,6 @@ func (s *server) take(d dds.Sample) {
 		}()
 		s.answer(ctx, r.call, req)
 	}()
-}
-
-// firstOf is when a client's writer was first heard. The lock is held.
-func (s *server) firstOf(client dds.GUID) time.Time {
-	first, known := s.clients[client]
-	if !known {
-		if len(s.clients) >= maxClients {
-			clear(s.clients) // they wait once more
-		}
-		first = time.Now()
-		s.clients[client] = first
-	}
-	return first
 }
 
 // read decodes a request and finds out which mapping the client speaks: by vendor, then by length.
@@ -272,19 +259,37 @@ func (s *server) answer(ctx context.Context, c call, req msgs.Message) {
 	}
 }
 
-// meet waits until the client's response reader has matched: what is written before, it does not get.
+// meet waits until the client's response reader gets what is written.
 func (s *server) meet(ctx context.Context, c call) {
 	for end := time.Now().Add(meetTime); ctx.Err() == nil && time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
-		if s.matched(c) {
+		if s.settled(c) {
 			return
 		}
 	}
 }
 
-func (s *server) matched(c call) bool {
-	if c.header != nil && time.Since(c.first) < settleTime {
+// settled tells whether the client's response reader has matched, for CycloneDDS long enough.
+func (s *server) settled(c call) bool {
+	if !s.matched(c) {
 		return false
 	}
+	if c.header == nil {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	since, known := s.clients[c.from]
+	if !known {
+		if len(s.clients) >= maxClients {
+			clear(s.clients) // they wait once more
+		}
+		since = time.Now()
+		s.clients[c.from] = since
+	}
+	return time.Since(since) >= settleTime
+}
+
+func (s *server) matched(c call) bool {
 	readers := []dds.GUID{c.related}
 	// Where no reader is told all of the client's readers of answers are meant.
 	if c.related[15]&0x04 == 0 { // not the entity kind of a reader
@@ -301,7 +306,7 @@ func (s *server) matched(c call) bool {
 		return true
 	}
 	for _, r := range readers {
-		if since, ok := s.writer.Matched(r); !ok || c.header != nil && since < settleTime {
+		if !s.writer.Matched(r) {
 			return false
 		}
 	}

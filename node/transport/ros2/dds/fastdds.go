@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"runtime/cgo"
 	"sync"
-	"time"
 	"unsafe"
 )
 
@@ -158,10 +157,9 @@ func (w *Writer) GUID() (g GUID) {
 	return g
 }
 
-// Matched tells whether a reader is known to be connected, and for how long it has been.
-func (w *Writer) Matched(reader GUID) (since time.Duration, ok bool) {
-	ns := C.dds_writer_matched(w.c, (*C.uint8_t)(&reader[0]))
-	return time.Duration(ns), ns >= 0
+// Matched tells whether a reader is known to be connected.
+func (w *Writer) Matched(reader GUID) bool {
+	return C.dds_writer_matched(w.c, (*C.uint8_t)(&reader[0])) == 1
 }
 
 // Acknowledged tells whether every matched reliable reader has everything.

@@ -113,10 +113,7 @@ func TestRelatedIdentityAndIncompatibleQoS(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w2.Close()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if _, ok := w2.Matched(r2.GUID()); ok {
-			break
-		}
+	for end := time.Now().Add(20 * time.Second); !w2.Matched(r2.GUID()); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("not matched within 20 s")
 		}

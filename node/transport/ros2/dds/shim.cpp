@@ -2,12 +2,11 @@
 
 #include "shim.h"
 
-#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <memory>
 #include <mutex>
-#include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -160,7 +159,7 @@ public:
 		{
 			std::lock_guard<std::mutex> lock(mutex);
 			const GUID_t &g = iHandle2GUID(s.last_subscription_handle);
-			if (s.current_count_change > 0) readers.emplace(g, std::chrono::steady_clock::now());
+			if (s.current_count_change > 0) readers.insert(g);
 			else readers.erase(g);
 		}
 		stllm_dds_status(handle, DDS_MATCHED, s.current_count, 0);
@@ -168,17 +167,15 @@ public:
 	void on_offered_incompatible_qos(DataWriter *, const OfferedIncompatibleQosStatus &s) override {
 		stllm_dds_status(handle, DDS_INCOMPATIBLE, s.total_count, s.last_policy_id);
 	}
-	int64_t matched(const GUID_t &g) {
+	bool matched(const GUID_t &g) {
 		std::lock_guard<std::mutex> lock(mutex);
-		auto r = readers.find(g);
-		if (r == readers.end()) return -1;
-		return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - r->second).count();
+		return readers.count(g) > 0;
 	}
 
 private:
 	uintptr_t handle;
 	std::mutex mutex;
-	std::map<GUID_t, std::chrono::steady_clock::time_point> readers;
+	std::set<GUID_t> readers;
 };
 
 class ReaderEvents : public DataReaderListener {
@@ -356,7 +353,7 @@ int dds_writer_write(dds_writer *w, const void *data, size_t size, const uint8_t
 }
 
 void dds_writer_guid(dds_writer *w, uint8_t *out) { put(w->dw->guid(), out); }
-int64_t dds_writer_matched(dds_writer *w, const uint8_t *reader) { return w->events->matched(guid(reader)); }
+int dds_writer_matched(dds_writer *w, const uint8_t *reader) { return w->events->matched(guid(reader)); }
 int dds_writer_unacknowledged(dds_writer *w) {
 	return w->dw->wait_for_acknowledgments({0, 0}) == ReturnCode_t::RETCODE_OK ? 0 : 1;
 }

@@ -54,7 +54,7 @@ dds_writer *dds_writer_new(dds_participant *p, uintptr_t handle, const char *top
 int dds_writer_write(dds_writer *w, const void *data, size_t size, const uint8_t *related, int64_t related_sequence,
                      int64_t *sequence);
 void dds_writer_guid(dds_writer *w, uint8_t *guid);
-int64_t dds_writer_matched(dds_writer *w, const uint8_t *reader_guid);  // ns since this reader has matched; -1: it has not
+int dds_writer_matched(dds_writer *w, const uint8_t *reader_guid);  // 1: this reader has matched
 int dds_writer_unacknowledged(dds_writer *w);                       // 0: every matched reader has everything
 void dds_writer_delete(dds_writer *w);
 

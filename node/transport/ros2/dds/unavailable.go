@@ -2,10 +2,7 @@
 
 package dds
 
-import (
-	"errors"
-	"time"
-)
+import "errors"
 
 // Available tells whether this binary was built with Fast DDS.
 const Available = false
@@ -52,7 +49,7 @@ func (*Writer) WriteRelated([]byte, GUID, int64) error { return errUnavailable }
 func (*Writer) GUID() GUID { return GUID{} }
 
 // Matched is false.
-func (*Writer) Matched(GUID) (time.Duration, bool) { return 0, false }
+func (*Writer) Matched(GUID) bool { return false }
 
 // Acknowledged is true: there is nothing to wait for.
 func (*Writer) Acknowledged() bool { return true }

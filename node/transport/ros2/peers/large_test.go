@@ -15,11 +15,15 @@ import (
 )
 
 // The largest messages that the node has to take: a 4K image and a cloud of 64 MB, both ways. The codec of CycloneDDS in Python takes
-// most of a minute for such a cloud; its own is of 16 MB.
+// most of a minute for such a cloud; its own is of 16 MB. RustDDS is not asked: it takes most of a minute for 16 MB (TestCloudIn), and
+// did not get an image of 25 MB through in 90 s.
 func TestLargest(t *testing.T) {
 	long(t)
 	each(t, func(t *testing.T, start func() *peers.Peer) {
 		size := 64 << 20
+		if strings.HasSuffix(t.Name(), "/rustdds") {
+			t.Skip("RustDDS is too slow with messages of this size")
+		}
 		if strings.HasSuffix(t.Name(), "/cyclone") {
 			size = 16 << 20
 		}

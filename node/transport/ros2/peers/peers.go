@@ -1,6 +1,7 @@
 // Package peers runs foreign ROS 2 participants for tests: a C++ program on Fast DDS, speaking as rmw_fastrtps_cpp does, and
 // programs in C and Python on CycloneDDS, speaking as rmw_cyclonedds_cpp does. They are told on their standard input what to do.
-// Programs in Rust on RustDDS are told by their arguments. Where one cannot be had the test is skipped and told what to install.
+// A fourth on RustDDS is told in the same way, others in Rust by their arguments. Where one cannot be had the test is skipped and told
+// what to install.
 package peers
 
 import (
@@ -24,7 +25,7 @@ import (
 )
 
 // Patience is how long a test waits for what must come; it says nothing of how fast it should.
-const Patience = 60 * time.Second
+const Patience = 90 * time.Second
 
 // Peer is a running foreign participant.
 type Peer struct {
@@ -35,6 +36,9 @@ type Peer struct {
 	said *bytes.Buffer // what it complained of
 	// header says that requests and responses have rmw_cyclonedds's header.
 	header bool
+	blind  bool // tells nothing of participants, only of endpoints
+	lease  time.Duration
+	frail  bool // does not go on after it was stopped
 
 	mu        sync.Mutex
 	changed   chan struct{} // closed and made anew with each event
@@ -243,6 +247,9 @@ func (p *Peer) Kill() { _ = p.cmd.Process.Kill() }
 // Stop makes the peer stop where it is, until Continue; it neither reads nor acknowledges.
 func (p *Peer) Stop() { _ = p.cmd.Process.Signal(syscall.SIGSTOP) }
 
+// Resumes tells whether the peer goes on after Continue: RustDDS 0.15 ends its threads when their waiting is interrupted.
+func (p *Peer) Resumes() bool { return !p.frail }
+
 // Continue ends Stop.
 func (p *Peer) Continue() { _ = p.cmd.Process.Signal(syscall.SIGCONT) }
 
@@ -258,6 +265,12 @@ func (p *Peer) Endpoints(of dds.GUID) []dds.Discovery {
 	}
 	return list
 }
+
+// Lease is how long the peer is remembered that has left: of the word of leaving, Fast DDS 2.9 understands only its own. 0: short.
+func (p *Peer) Lease() time.Duration { return p.lease }
+
+// TellsParticipants says whether UserData can be asked.
+func (p *Peer) TellsParticipants() bool { return !p.blind }
 
 // UserData is that of a participant, once it is discovered.
 func (p *Peer) UserData(of dds.GUID) string {

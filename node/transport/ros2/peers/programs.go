@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 //go:embed programs/peer.cpp
@@ -24,6 +25,9 @@ var cycloneCSource []byte
 
 //go:embed programs/asker.rs
 var askerSource []byte
+
+//go:embed programs/peer.rs
+var rustSource []byte
 
 // cache is where built peers are kept: STLLM_PEERS, else in the user's cache folder. `make peers` fills it.
 func cache() (string, error) {
@@ -197,29 +201,39 @@ func cycloneC(t testing.TB, domain int, environment []string) *Peer {
 	return p
 }
 
-// Asker finds the Rust program with an action client that `make peers` builds.
-func Asker(t testing.TB) string {
+// RustDDS starts the peer on RustDDS, which `make peers` builds. Its lease is 50 s and cannot be set.
+func RustDDS(t testing.TB, domain int) *Peer {
+	t.Helper()
+	p := start(t, "the RustDDS peer", exec.Command(builtRust(t, "peer-"+version(rustSource)), strconv.Itoa(domain)))
+	p.blind, p.frail, p.lease = true, true, 50*time.Second
+	return p
+}
+
+// Asker finds the Rust program with an action client.
+func Asker(t testing.TB) string { t.Helper(); return builtRust(t, "asker-"+version(askerSource)) }
+
+// Rust finds the peer on ros2-client and RustDDS: STLLM_RUST_PEER, or that of `make peers`.
+func Rust(t testing.TB) string {
+	t.Helper()
+	if path := os.Getenv("STLLM_RUST_PEER"); path != "" {
+		return path
+	}
+	return builtRust(t, "ros2peer")
+}
+
+// RustHumble finds the same with graph messages of Humble.
+func RustHumble(t testing.TB) string { t.Helper(); return builtRust(t, "ros2peer-humble") }
+
+// builtRust finds a Rust program that `make peers` has built.
+func builtRust(t testing.TB, name string) string {
 	t.Helper()
 	dir, err := cache()
 	if err != nil {
 		t.Skipf("no cache folder: %v", err)
 	}
-	path := filepath.Join(dir, "asker-"+version(askerSource))
+	path := filepath.Join(dir, name)
 	if !executable(path) {
-		t.Skipf("no Rust action client at %q: `make peers` builds it where the peers' sources and cargo are", path)
-	}
-	return path
-}
-
-// Rust finds the peer on ros2-client and RustDDS: STLLM_RUST_PEER, or that of `make peers`.
-func Rust(t testing.TB) string {
-	t.Helper()
-	path := os.Getenv("STLLM_RUST_PEER")
-	if dir, err := cache(); err == nil && path == "" {
-		path = filepath.Join(dir, "ros2peer")
-	}
-	if !executable(path) {
-		t.Skipf("no Rust peer at %q: `make peers` builds it where the peers' sources are, or set STLLM_RUST_PEER", path)
+		t.Skipf("no Rust program at %q: `make peers` builds it where the peers' sources and cargo are", path)
 	}
 	return path
 }

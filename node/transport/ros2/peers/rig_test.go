@@ -39,12 +39,15 @@ func long(t *testing.T) {
 	}
 }
 
+// forgets tells whether the test should wait until a peer that has gone is forgotten, which is for long tests where it takes long.
+func forgets(p *peers.Peer) bool { return p.Lease() == 0 || os.Getenv("STLLM_LONG") != "" }
+
 // each runs a test with every foreign peer.
 func each(t *testing.T, test func(*testing.T, func() *peers.Peer)) {
 	for _, peer := range []struct {
 		name  string
 		start func(testing.TB, int) *peers.Peer
-	}{{"fastdds", peers.FastDDS}, {"cyclone", peers.Cyclone}, {"cyclone in C", peers.CycloneC}} {
+	}{{"fastdds", peers.FastDDS}, {"cyclone", peers.Cyclone}, {"cyclone in C", peers.CycloneC}, {"rustdds", peers.RustDDS}} {
 		t.Run(peer.name, func(t *testing.T) {
 			if !dds.Available {
 				t.Skip("this test binary was built without Fast DDS (-tags fastdds)")

@@ -187,14 +187,54 @@ func TestRustAction(t *testing.T) {
 	}
 }
 
+// ros2-client reads the graph, and is read, with the gids of its release; gids of the other width it does not read, but topics work.
 func TestRustGraph(t *testing.T) {
-	n := node(t, ros2.Config{Name: "eyes", Namespace: "/robot1"})
-	advertise(t, n, "~answer", &msgs.String{}, transport.DefaultQoS())
-	lines := rust(t, "graph")
-	// The two lines come in any order.
-	for topic, node := false, false; !topic || !node; {
-		l := line(t, lines, "/robot1/eyes")
-		topic = topic || strings.Contains(l, "topic rt/robot1/eyes/answer type std_msgs::msg::dds_::String_")
-		node = node || strings.HasPrefix(l, "node /robot1/eyes ")
+	for _, c := range []struct {
+		name    string
+		program func(testing.TB) string
+		width   int
+		reads   bool
+	}{
+		{"as of Iron, 16", peers.Rust, 16, true}, {"as of Iron, 24", peers.Rust, 24, false},
+		{"as of Humble, 24", peers.RustHumble, 24, true}, {"as of Humble, 16", peers.RustHumble, 16, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			args := func(more ...string) []string {
+				return append([]string{"--domain", strconv.Itoa(peers.Domain()), "--loopback", "--seconds", "60"}, more...)
+			}
+			program := c.program(t)
+			n := node(t, ros2.Config{Name: "eyes", Namespace: "/robot1", GidWidth: c.width})
+			advertise(t, n, "~answer", &msgs.String{}, transport.DefaultQoS())
+			said := lines(t, program, args("graph")...)
+			// The two lines come in any order.
+			for topic, node := false, !c.reads; !topic || !node; {
+				l := line(t, said, "/robot1/eyes")
+				topic = topic || strings.Contains(l, "topic rt/robot1/eyes/answer type std_msgs::msg::dds_::String_")
+				node = node || strings.HasPrefix(l, "node /robot1/eyes ")
+			}
+			sub, _ := subscribe(t, n, "/talk", &msgs.String{}, transport.DefaultQoS())
+			lines(t, program, args("--node", "talker", "--namespace", "/there", "pub", "/talk", "hello")...)
+			for source := ""; source == ""; {
+				if source = receive(t, "a message", sub).Source; source != "" && source != "/there/talker" {
+					t.Errorf("source %q", source)
+				}
+			}
+		})
+	}
+}
+
+// Another node of this node's name, with gids of either width.
+func TestRustTwin(t *testing.T) {
+	for name, program := range map[string]func(testing.TB) string{"iron": peers.Rust, "humble": peers.RustHumble} {
+		t.Run(name, func(t *testing.T) {
+			n := node(t, ros2.Config{Name: "eyes"})
+			lines(t, program(t), "--domain", strconv.Itoa(peers.Domain()), "--loopback", "--seconds", "60", "--node", "eyes", "sub", "/chat")
+			for {
+				if e := receive(t, "an event", n.Events()); e.Kind == transport.EventNameTaken {
+					contains(t, e.Message, "/eyes", "__node:=")
+					return
+				}
+			}
+		})
 	}
 }
