@@ -31,6 +31,10 @@ func TestMistakesAreNamed(t *testing.T) {
 		"product of other sizes": {func(g *Graph) *Value {
 			return g.Product(g.Input("a", Float32, N("s"), D(3)), g.Input("w", Float32, D(2), D(4)))[0]
 		}, "Product"},
+		"codes of another size": {func(g *Graph) *Value {
+			w := NBits{K: 32, N: 2, Bits: 4, Block: 32, Codes: g.Inline("c", Uint8, make([]byte, 16), 1, 1, 16), Scales: g.Inline("s", Float32, make([]byte, 8), 2)}
+			return g.CodeProduct(g.Input("a", Float32, D(32)), w, nil)
+		}, "CodeProduct"},
 		"product of codes": {func(g *Graph) *Value {
 			return g.Product(g.Input("a", Float32, N("s"), D(3)), g.Input("w", Uint8, D(2), D(3)))[0]
 		}, "Product"},

@@ -46,6 +46,38 @@ func (g *Graph) Gemm(x, w, bias *Value) *Value {
 	return g.one("Gemm", "", in, []Attr{{"transB", int64(1)}}, x.DType, Shape{x.Shape[0], w.Shape[0]})
 }
 
+// CodeProduct is MatMulNBits for x of float32 and codes without zero points, by codes that are not repacked; offsets
+// [N, K/Block] of float32, or nil, are added to what each code of a block stands for. Of up to eight rows, x is rounded to 8 bits a
+// block; of more, the product is exact. It runs on a CPU that has products of bytes (ort.CodeProducts).
+func (g *Graph) CodeProduct(x *Value, w NBits, offsets *Value) *Value {
+	if g.err != nil {
+		return g.bad()
+	}
+	in := []*Value{x, w.Codes, w.Scales}
+	if offsets != nil {
+		in = append(in, offsets)
+	}
+	if w.Block < 1 || w.K%w.Block != 0 {
+		return g.failOp("CodeProduct", in, "rows of %d in blocks of %d", w.K, w.Block)
+	}
+	blocks := int64(w.N * (w.K / w.Block))
+	switch {
+	case x.DType != Float32 || len(x.Shape) == 0 || x.Shape[len(x.Shape)-1] != D(w.K):
+		return g.failOp("CodeProduct", in, "expected x [...,%d] of float32", w.K)
+	case w.Bits != 4 && w.Bits != 8 || w.ZeroPoints != nil:
+		return g.failOp("CodeProduct", in, "%d bits, expected 4 or 8 without zero points", w.Bits)
+	case w.Codes.DType != Uint8 || !w.Codes.Shape.Equal(S(w.N, w.K/w.Block, w.Block*w.Bits/8)):
+		return g.failOp("CodeProduct", in, "expected codes uint8%s", S(w.N, w.K/w.Block, w.Block*w.Bits/8))
+	}
+	for _, v := range in[2:] {
+		if v.DType != Float32 || v.Shape.Elements() != blocks {
+			return g.failOp("CodeProduct", in, "expected %d scales and offsets of float32", blocks)
+		}
+	}
+	out := append(append(Shape(nil), x.Shape[:len(x.Shape)-1]...), D(w.N))
+	return g.one("CodeProduct", Own, in, nil, Float32, out)
+}
+
 // mostProducts is how many matrices a Product takes.
 const mostProducts = 4
 

@@ -19,13 +19,20 @@ import (
 // (product.c): a few rows are multiplied with the matrix as it lies in its file, in float32 or bfloat16, as fast as memory
 // is read; many are handed to ONNX Runtime's product without repacking.
 
-// products is the registered operator; it must outlive the session that uses it.
+// Its products with 4-bit codes repack them as well. graph.CodeProduct (code_product.c) multiplies a few rows with the codes as
+// they lie in their file, and writes stretches of the matrix out as floats for many rows, whose products are then faster, and
+// exact.
+
+// CodeProducts tells whether this processor can run graph.CodeProduct: it needs products of bytes (AVX-512 VNNI).
+func CodeProducts() bool { return C.code_product_supported() != 0 }
+
+// products are the registered operators; they must outlive the session that uses them.
 type products struct {
 	api    *unsafe.Pointer
 	domain unsafe.Pointer
 }
 
-// addProducts lets a session run graph.Product.
+// addProducts lets a session run graph.Product and graph.CodeProduct.
 func addProducts(so *ort.SessionOptions, library string) (*products, error) {
 	api, err := apiOf(library)
 	if err != nil {
@@ -35,7 +42,7 @@ func addProducts(so *ort.SessionOptions, library string) (*products, error) {
 	if status := C.product_register(api, pointerIn(unsafe.Pointer(so)), &p.domain); status != nil {
 		err := errors.New(messageOf(api, status))
 		p.close()
-		return nil, fmt.Errorf("operator Product: %w", err)
+		return nil, fmt.Errorf("operators of our own: %w", err)
 	}
 	return p, nil
 }
@@ -47,7 +54,7 @@ func (p *products) close() {
 	}
 }
 
-// productPlaces are the places in the table that product.c relies on.
+// productPlaces are the places in the table that operator.c and product.c rely on.
 func productPlaces() map[string]int {
 	return map[string]int{"CreateStatus": C.CreateStatus, "CreateCustomOpDomain": C.CreateCustomOpDomain, "CustomOpDomain_Add": C.CustomOpDomain_Add,
 		"AddCustomOpDomain": C.AddCustomOpDomain, "CreateTensorWithDataAsOrtValue": C.CreateTensorWithDataAsOrtValue, "GetTensorMutableData": C.GetTensorMutableData,

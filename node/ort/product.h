@@ -1,4 +1,7 @@
-// Products of a few vectors with matrices as checkpoints store them, as an operator of ONNX Runtime; see product.go.
+// Operators of our own for ONNX Runtime; see product.go.
+#ifndef STLLM_PRODUCT_H
+#define STLLM_PRODUCT_H
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -11,7 +14,7 @@ enum {
 	AddInitializer = 150, CreateOpAttr = 211, ReleaseOpAttr = 212, CreateOp = 213, InvokeOp = 214, ReleaseOp = 215, KernelContext_ParallelFor = 274,
 };
 
-// product_register adds the operator to a session's options; domain, which must outlive the session, is the caller's to
+// product_register adds the operators to a session's options; domain, which must outlive the session, is the caller's to
 // release. It returns an OrtStatus, or NULL.
 void *product_register(const void *const *api, void *options, void **domain);
 void product_release(const void *const *api, void *domain);
@@ -20,7 +23,12 @@ void product_release(const void *const *api, void *domain);
 // bfloat16 rather than float32.
 void product_rows(const void *w, int bf16, const float *x, float *y, size_t from, size_t to, size_t k, size_t m, size_t ldy);
 
+// code_product_supported tells whether the processor has what CodeProduct needs.
+int code_product_supported(void);
+
 // weight_add gives a session's options data as the initializer of a name; value, which must outlive the session, is the
 // caller's to release, also where there is an error. It returns an OrtStatus, or NULL.
 void *weight_add(const void *const *api, void *options, const char *name, void *data, size_t size, const int64_t *shape, size_t rank, int type, void **value);
 void weight_release(const void *const *api, void *value);
+
+#endif

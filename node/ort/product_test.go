@@ -131,3 +131,87 @@ func run(t *testing.T, s *Session, in []float32, outputs int, shape ...int) [][]
 	}
 	return ys
 }
+
+// Products with codes equal sums in float64: of many rows with x as it is, of few with x rounded to 8 bits a block.
+func TestCodeProduct(t *testing.T) {
+	if !CodeProducts() {
+		t.Skip("NOT TESTED: this processor has no products of bytes")
+	}
+	r := rand.New(rand.NewPCG(3, 4))
+	for _, c := range []struct{ k, n, m, bits, block int }{
+		{32, 1, 1, 4, 32}, {576, 700, 1, 4, 32}, {576, 6, 3, 4, 32}, {192, 7, 8, 4, 64}, {384, 9, 1, 4, 128}, {768, 5, 1, 4, 256}, {48, 5, 2, 4, 16},
+		{96, 70, 1, 8, 32}, {128, 3, 2, 8, 64}, {576, 700, 9, 4, 32}, {256, 65, 20, 8, 32}, {384, 66, 12, 4, 128},
+	} {
+		for _, shifted := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%dx%dx%d %d bits of %d %v", c.m, c.k, c.n, c.bits, c.block, shifted), func(t *testing.T) {
+				blocks := c.k / c.block
+				codes := make([]byte, c.n*c.k*c.bits/8)
+				for i := range codes {
+					codes[i] = byte(r.IntN(256))
+				}
+				random := func(n int) []float32 {
+					x := make([]float32, n)
+					for i := range x {
+						x[i] = float32(r.NormFloat64())
+					}
+					return x
+				}
+				scales, offsets, in := random(c.n*blocks), random(c.n*blocks), random(c.m*c.k)
+				clear(in[:c.block]) // a block of zeros
+				g := graph.New("codes")
+				w := graph.NBits{K: c.k, N: c.n, Bits: c.bits, Block: c.block, Codes: g.Inline("codes", graph.Uint8, codes, c.n, blocks, c.block*c.bits/8),
+					Scales: g.Inline("scales", graph.Float32, graph.EncodeFloats(graph.Float32, scales), c.n, blocks)}
+				var shift *graph.Value
+				if shifted {
+					shift = g.Inline("offsets", graph.Float32, graph.EncodeFloats(graph.Float32, offsets), c.n, blocks)
+				}
+				g.Output("y0", g.CodeProduct(g.Input("x", graph.Float32, graph.D(1), graph.N("rows"), graph.D(c.k)), w, shift))
+				y := run(t, session(t, g, Options{Threads: 1}), in, 1, 1, c.m, c.k)[0]
+				if c.m <= 8 {
+					if !slices.Equal(y, run(t, session(t, g, Options{Threads: 2}), in, 1, 1, c.m, c.k)[0]) {
+						t.Error("two threads give other values than one")
+					}
+					for i := 0; i < len(in); i += c.block {
+						roundBlock(in[i : i+c.block])
+					}
+				}
+				for j := range c.m {
+					for n := range c.n {
+						want, size := 0.0, 0.0
+						for k := range c.k {
+							i := n*c.k + k
+							code := int(codes[i*c.bits/8]) - 128
+							if c.bits == 4 {
+								code = int(codes[i/2]>>(4*(i%2))&15) - 8
+							}
+							v := float64(code) * float64(scales[i/c.block])
+							if shifted {
+								v += float64(offsets[i/c.block])
+							}
+							p := v * float64(in[j*c.k+k])
+							want, size = want+p, size+math.Abs(p)
+						}
+						if got := float64(y[j*c.n+n]); math.Abs(got-want) > 2e-6*size {
+							t.Fatalf("row %d of x, %d of w: %g, expected %g", j, n, got, want)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// roundBlock is what x is rounded to.
+func roundBlock(x []float32) {
+	most := float32(0)
+	for _, v := range x {
+		most = max(most, float32(math.Abs(float64(v))))
+	}
+	if most == 0 {
+		return
+	}
+	scale, inverse := most/127, 127/most
+	for i, v := range x {
+		x[i] = float32(math.RoundToEven(float64(v*inverse))) * scale
+	}
+}

@@ -337,6 +337,7 @@ const decoderName = "decoder"
 func (n *Network) decoderSession() (*ort.Session, error) {
 	return n.session(decoderName, func(b *module.Builder) error {
 		b.Products = n.dtype == graph.Float32
+		b.CodeProducts = b.Products && ort.CodeProducts()
 		if codes, ok := layout.Codes(n.folder, "lm_head.weight"); ok && n.opt.MapWeights {
 			return fmt.Errorf("option MapWeights is not for 4-bit weights (%s): they would run by a kernel that is a hundred times slower", codes.Name)
 		}

@@ -65,6 +65,7 @@ func (l *Language) load(ctx context.Context, env *ort.Environment) error {
 	}
 	defer scratch.Unlink()
 	b := &module.Builder{G: graph.New("decoder"), Find: l.Model, DType: graph.Float32, Scratch: scratch, Expand: l.opt.Expand, Products: !strings.HasPrefix(l.opt.Device, string(ort.CUDA))}
+	b.CodeProducts = b.Products && ort.CodeProducts()
 	if l.opt.Int4 {
 		b.Quant = &module.Quant{Block: l.opt.Int4Block}
 		if b.Quant.Block == 0 {

@@ -67,7 +67,7 @@ func (b *Builder) matrices(x *graph.Value, prefix, joint string, parts []project
 	}
 	switch {
 	case ok:
-		return []*graph.Value{g.MatMulNBits(x, w, bv)}
+		return []*graph.Value{b.codeProduct(x, w, bv)}
 	case q != nil:
 		return []*graph.Value{b.multiply(x, q, prefix+joint+".weight", bv)}
 	}
@@ -241,7 +241,7 @@ func (b *Builder) matrix(x *graph.Value, prefix string, in, out int, bias bool) 
 		bv = b.Weight(prefix+".bias", out)
 	}
 	if w, ok := b.storedCodes(name, in, out); ok {
-		return g.MatMulNBits(x, w, bv)
+		return b.codeProduct(x, w, bv)
 	}
 	t, ok := b.Find.Tensor(name)
 	if !ok {
@@ -258,7 +258,7 @@ func (b *Builder) matrix(x *graph.Value, prefix string, in, out int, bias bool) 
 		return b.multiply(x, q, name, bv)
 	}
 	if b.coded(t) {
-		return g.MatMulNBits(x, b.quantise(name, []*checkpoint.Tensor{t}), bv)
+		return b.codeProduct(x, b.quantise(name, []*checkpoint.Tensor{t}), bv)
 	}
 	var y *graph.Value
 	if b.Products {
@@ -272,16 +272,43 @@ func (b *Builder) matrix(x *graph.Value, prefix string, in, out int, bias bool) 
 	return y
 }
 
+// codeProduct multiplies by codes as they are stored or were made; bias may be nil.
+func (b *Builder) codeProduct(x *graph.Value, w graph.NBits, bias *graph.Value) *graph.Value {
+	if b.ownCodes(w) {
+		return b.biased(b.G.CodeProduct(x, w, nil), bias)
+	}
+	return b.G.MatMulNBits(x, w, bias)
+}
+
+// ownCodes tells whether graph.CodeProduct takes a matrix.
+func (b *Builder) ownCodes(w graph.NBits) bool {
+	return b.CodeProducts && b.G.Err() == nil && w.Block%16 == 0 && w.Scales.DType == graph.Float32
+}
+
+func (b *Builder) biased(y, bias *graph.Value) *graph.Value {
+	if bias == nil {
+		return y
+	}
+	return b.G.Add(y, bias)
+}
+
 // multiply is x times the transpose of a matrix of codes, plus a bias or nil.
 func (b *Builder) multiply(x *graph.Value, q *checkpoint.Packed, name string, bias *graph.Value) *graph.Value {
 	g, blocks := b.G, q.K/q.Block
-	y := g.MatMulNBits(x, graph.NBits{
+	w := graph.NBits{
 		K: q.K, N: q.N, Bits: q.Bits, Block: q.Block,
 		Codes:  b.place(name+checkpoint.CodesSuffix, graph.Uint8, q.Codes, q.N, blocks, q.Block*q.Bits/8),
 		Scales: b.place(name+checkpoint.ScalesSuffix, b.DType, graph.EncodeFloats(b.DType, q.Scales), q.N*blocks),
-	}, bias)
+	}
+	var offsets *graph.Value
 	if q.Offsets != nil {
-		offsets := b.place(name+".offsets", b.DType, graph.EncodeFloats(b.DType, q.Offsets), q.N, blocks)
+		offsets = b.place(name+".offsets", b.DType, graph.EncodeFloats(b.DType, q.Offsets), q.N, blocks)
+	}
+	if b.ownCodes(w) {
+		return b.biased(g.CodeProduct(x, w, offsets), bias)
+	}
+	y := g.MatMulNBits(x, w, bias)
+	if offsets != nil {
 		y = g.Add(y, b.dot(b.blockSums(x, q.Block), offsets))
 	}
 	return y

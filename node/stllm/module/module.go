@@ -27,6 +27,8 @@ type Builder struct {
 	// Products multiplies the language model's matrices of floats as they are stored, by graph.Product: on the CPU alone, and in
 	// float32.
 	Products bool
+	// CodeProducts multiplies its matrices of codes by graph.CodeProduct, likewise; see ort.CodeProducts.
+	CodeProducts bool
 	// Decompose writes attention as plain products and a softmax: slower, but every step can be seen and has a gradient.
 	Decompose bool
 	// Probe, when not nil, is told intermediate values by name, so that a test or an explanation can ask for them and a

@@ -1,0 +1,174 @@
+#include "operator.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const char *op_provider(const void *op) { return NULL; } // the CPU's
+int op_input_type(const void *op, size_t i) { return i == 0 ? float32 : 0; } // 0: any
+int op_float32(const void *op, size_t i) { return float32; }
+int op_input_kind(const void *op, size_t i) { return i == 0 ? 0 : 2; } // required, variadic
+int op_variadic(const void *op, size_t i) { return 2; }
+int op_memory_kind(const void *op, size_t i) { return 0; }
+size_t op_two(const void *op) { return 2; }
+size_t op_one(const void *op) { return 1; }
+int op_least(const void *op) { return 1; }
+int op_no(const void *op) { return 0; }
+int op_last_version(const void *op) { return 0x7fffffff; }
+
+Status *failed(const void *const *api, const char *message) {
+	return FUNCTION(CreateStatus, int, const char *)(2, message); // ORT_INVALID_ARGUMENT
+}
+
+Status *look(const void *const *api, const void *value, tensor *t) {
+	void *info;
+	t->value = value;
+	Status *s = FUNCTION(GetTensorTypeAndShape, const void *, void **)(value, &info);
+	if (s) return s;
+	s = FUNCTION(GetTensorElementType, const void *, int *)(info, &t->type);
+	if (!s) s = FUNCTION(GetDimensionsCount, const void *, size_t *)(info, &t->rank);
+	if (!s && t->rank > most_dimensions) s = failed(api, "too many dimensions");
+	if (!s) s = FUNCTION(GetDimensions, const void *, int64_t *, size_t)(info, t->shape, t->rank);
+	RELEASE(ReleaseTensorTypeAndShapeInfo, info);
+	if (!s) s = FUNCTION(GetTensorMutableData, const void *, void **)(value, &t->data);
+	return s;
+}
+
+void kernel_destroy(void *p) {
+	kernel *n = p;
+	const void *const *api = n->api;
+	if (n->many) RELEASE(ReleaseOp, n->many);
+	if (n->memory) RELEASE(ReleaseMemoryInfo, n->memory);
+	free(n);
+}
+
+Status *kernel_create(const void *op, const void *const *api, const void *info, void **out) {
+	kernel *n = calloc(1, sizeof *n);
+	if (!n) return failed(api, "no memory for an operator");
+	n->api = api;
+	int64_t yes = 1;
+	void *attribute = NULL;
+	const char *constraint = "T";
+	int type = float32;
+	Status *s = FUNCTION(CreateOpAttr, const char *, const void *, int, int, void **)("transB", &yes, 1, 1, &attribute); // ORT_OP_ATTR_INT
+	if (!s)
+		s = FUNCTION(CreateOp, const void *, const char *, const char *, int, const char **, const int *, int, void *const *, int, int, int, void **)(
+			info, "FusedMatMul", "com.microsoft", 1, &constraint, &type, 1, &attribute, 1, 2, 1, &n->many);
+	if (attribute) RELEASE(ReleaseOpAttr, attribute);
+	if (!s) s = FUNCTION(CreateCpuMemoryInfo, int, int, void **)(0, 0, &n->memory); // OrtDeviceAllocator, OrtMemTypeDefault
+	if (s) kernel_destroy(n);
+	else *out = n;
+	return s;
+}
+
+Status *inputs(const kernel *n, void *context, size_t least, size_t most, tensor *in, size_t *count) {
+	const void *const *api = n->api;
+	Status *s = FUNCTION(KernelContext_GetInputCount, const void *, size_t *)(context, count);
+	if (s) return s;
+	if (*count < least || *count > most) return failed(api, "too many inputs, or too few");
+	for (size_t i = 0; i < *count && !s; i++) {
+		const void *v;
+		s = FUNCTION(KernelContext_GetInput, const void *, size_t, const void **)(context, i, &v);
+		if (!s) s = look(api, v, &in[i]);
+	}
+	if (!s && (in[0].type != float32 || in[0].rank < 1)) s = failed(api, "the first input is no float32 tensor with dimensions");
+	return s;
+}
+
+void rows_of(const tensor *x, size_t *k, size_t *m) {
+	*k = x->shape[x->rank - 1], *m = 1;
+	for (size_t i = 0; i + 1 < x->rank; i++) *m *= x->shape[i];
+}
+
+Status *output(const kernel *n, void *context, size_t i, const tensor *x, int64_t last, void **value, float **data) {
+	const void *const *api = n->api;
+	int64_t shape[most_dimensions];
+	memcpy(shape, x->shape, sizeof shape);
+	shape[x->rank - 1] = last;
+	Status *s = FUNCTION(KernelContext_GetOutput, void *, size_t, const int64_t *, size_t, void **)(context, i, shape, x->rank, value);
+	if (!s) s = FUNCTION(GetTensorMutableData, const void *, float **)(*value, data);
+	return s;
+}
+
+Status *for_all(const kernel *n, void *context, void (*f)(void *, size_t), size_t count, void *data) {
+	const void *const *api = n->api;
+	return FUNCTION(KernelContext_ParallelFor, const void *, void (*)(void *, size_t), size_t, size_t, void *)(context, f, count, 0, data);
+}
+
+Status *multiply(const kernel *n, void *context, const void *x, const void *w, void *y) {
+	const void *const *api = n->api;
+	const void *in[] = {x, w};
+	return FUNCTION(InvokeOp, const void *, const void *, const void *const *, int, void *const *, int)(context, n->many, in, 2, &y, 1);
+}
+
+static Status *value(const kernel *n, float *data, const int64_t *shape, size_t rank, void **out) {
+	const void *const *api = n->api;
+	size_t size = sizeof *data;
+	for (size_t i = 0; i < rank; i++) size *= shape[i];
+	return FUNCTION(CreateTensorWithDataAsOrtValue, const void *, void *, size_t, const int64_t *, size_t, int, void **)(n->memory, data, size, shape, rank, float32, out);
+}
+
+// writing is a stretch of a matrix that threads write out.
+typedef struct {
+	writer write;
+	const void *matrix;
+	float *to;
+	size_t first, rows, k;
+} writing;
+
+enum { rows_written = 64, tile_bytes = 8 << 20 };
+
+static void write_some(void *p, size_t i) {
+	const writing *w = p;
+	size_t from = i * rows_written, rows = from + rows_written < w->rows ? rows_written : w->rows - from;
+	w->write(w->matrix, w->first + from, rows, w->to + from * w->k);
+}
+
+Status *tiles(const kernel *n, void *context, const tensor *x, size_t rows, writer write, const void *matrix, float *y) {
+	const void *const *api = n->api;
+	size_t k, m;
+	rows_of(x, &k, &m);
+	size_t step = tile_bytes / sizeof(float) / k / rows_written * rows_written;
+	if (step < rows_written) step = rows_written;
+	if (step > rows) step = rows;
+	float *out = malloc(m * step * sizeof *out), *buffer = malloc(step * k * sizeof *buffer);
+	Status *s = out && buffer ? NULL : failed(api, "no memory for a product");
+	for (size_t first = 0; !s && first < rows; first += step) {
+		size_t some = first + step < rows ? step : rows - first;
+		writing w = {write, matrix, buffer, first, some, k};
+		if ((s = for_all(n, context, write_some, (some + rows_written - 1) / rows_written, &w))) break;
+		int64_t shapes[3][2] = {{m, k}, {some, k}, {m, some}};
+		float *data[3] = {x->data, buffer, out};
+		void *made[3] = {NULL, NULL, NULL};
+		for (int i = 0; i < 3 && !s; i++) s = value(n, data[i], shapes[i], 2, &made[i]);
+		if (!s) s = multiply(n, context, made[0], made[1], made[2]);
+		for (int i = 0; i < 3; i++)
+			if (made[i]) RELEASE(ReleaseValue, made[i]);
+		if (!s)
+			for (size_t j = 0; j < m; j++) memcpy(y + j * rows + first, out + j * some, some * sizeof *y);
+	}
+	free(out);
+	free(buffer);
+	return s;
+}
+
+void *product_register(const void *const *api, void *options, void **domain) {
+	Status *s = FUNCTION(CreateCustomOpDomain, const char *, void **)("stllm", domain);
+	if (!s) s = FUNCTION(CustomOpDomain_Add, void *, const void *)(*domain, &product_operator);
+	if (!s) s = FUNCTION(CustomOpDomain_Add, void *, const void *)(*domain, &code_product_operator);
+	if (!s) s = FUNCTION(AddCustomOpDomain, void *, void *)(options, *domain);
+	return s;
+}
+
+void product_release(const void *const *api, void *domain) { RELEASE(ReleaseCustomOpDomain, domain); }
+
+void *weight_add(const void *const *api, void *options, const char *name, void *data, size_t size, const int64_t *shape, size_t rank, int type, void **value) {
+	void *memory;
+	Status *s = FUNCTION(CreateCpuMemoryInfo, int, int, void **)(0, 0, &memory);
+	if (s) return s;
+	s = FUNCTION(CreateTensorWithDataAsOrtValue, const void *, void *, size_t, const int64_t *, size_t, int, void **)(memory, data, size, shape, rank, type, value);
+	RELEASE(ReleaseMemoryInfo, memory);
+	if (!s) s = FUNCTION(AddInitializer, void *, const char *, const void *)(options, name, *value);
+	return s;
+}
+
+void weight_release(const void *const *api, void *value) { RELEASE(ReleaseValue, value); }

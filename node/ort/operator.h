@@ -1,0 +1,91 @@
+// What operators of our own share: ONNX Runtime's functions, and the life of a node. See product.go.
+#ifndef STLLM_OPERATOR_H
+#define STLLM_OPERATOR_H
+
+#include "product.h"
+
+typedef void Status;
+#define FUNCTION(place, ...) ((Status *(*)(__VA_ARGS__))api[place])
+#define RELEASE(place, what) ((void (*)(void *))api[place])(what)
+
+enum { most_dimensions = 8, float32 = 1, uint8 = 2, bfloat16 = 16 };
+
+// tensor is what there is to know of an OrtValue.
+typedef struct {
+	const void *value;
+	void *data;
+	int type;
+	size_t rank;
+	int64_t shape[most_dimensions];
+} tensor;
+
+// kernel is one node. many multiplies what has many rows: ONNX Runtime's own product, of matrices that are not repacked.
+typedef struct {
+	const void *const *api;
+	void *many, *memory;
+} kernel;
+
+// operator is struct OrtCustomOp.
+typedef struct {
+	uint32_t version;
+	void *create_old;
+	const char *(*name)(const void *);
+	const char *(*provider)(const void *);
+	int (*input_type)(const void *, size_t);
+	size_t (*inputs)(const void *);
+	int (*output_type)(const void *, size_t);
+	size_t (*outputs)(const void *);
+	void *compute_old;
+	void (*destroy)(void *);
+	int (*input_kind)(const void *, size_t);
+	int (*output_kind)(const void *, size_t);
+	int (*memory_kind)(const void *, size_t);
+	int (*least_inputs)(const void *);
+	int (*same_inputs)(const void *);
+	int (*least_outputs)(const void *);
+	int (*same_outputs)(const void *);
+	Status *(*create)(const void *, const void *const *, const void *, void **);
+	Status *(*compute)(void *, void *);
+	void *infer_shape;
+	int (*first_version)(const void *);
+	int (*last_version)(const void *);
+	void *in_place, *release_in_place, *alias, *release_alias;
+} operator;
+
+// OPERATOR is one whose first input is float32 and whose others are as many tensors as there are, of any type; what comes out
+// is float32. compute checks them.
+#define OPERATOR(name, compute) {29, NULL, name, op_provider, op_input_type, op_two, op_float32, op_one, NULL, kernel_destroy, op_input_kind, op_variadic, \
+	op_memory_kind, op_least, op_no, op_least, op_least, kernel_create, compute, NULL, op_least, op_last_version, NULL, NULL, NULL, NULL}
+const char *op_provider(const void *op);
+int op_input_type(const void *op, size_t i), op_float32(const void *op, size_t i), op_input_kind(const void *op, size_t i);
+int op_variadic(const void *op, size_t i), op_memory_kind(const void *op, size_t i);
+size_t op_two(const void *op), op_one(const void *op);
+int op_least(const void *op), op_no(const void *op), op_last_version(const void *op);
+
+extern const operator product_operator, code_product_operator;
+
+Status *failed(const void *const *api, const char *message);
+Status *look(const void *const *api, const void *value, tensor *t);
+Status *kernel_create(const void *op, const void *const *api, const void *info, void **out);
+void kernel_destroy(void *kernel);
+
+// inputs looks at what a node is given, least to most tensors.
+Status *inputs(const kernel *n, void *context, size_t least, size_t most, tensor *in, size_t *count);
+
+// rows_of is how long a row of x is, and how many rows it has.
+void rows_of(const tensor *x, size_t *k, size_t *m);
+
+// output makes output i, of x's shape but for the last dimension.
+Status *output(const kernel *n, void *context, size_t i, const tensor *x, int64_t last, void **value, float **data);
+
+// for_all calls f for 0 to n-1, in the session's threads.
+Status *for_all(const kernel *n, void *context, void (*f)(void *, size_t), size_t count, void *data);
+
+// multiply is y [m,rows] = x [m,k] times the transpose of a matrix of floats.
+Status *multiply(const kernel *n, void *context, const void *x, const void *w, void *y);
+
+// tiles is multiply for a matrix that is stored otherwise, a stretch of it at a time: write gives floats of rows from first.
+typedef void (*writer)(const void *matrix, size_t first, size_t rows, float *to);
+Status *tiles(const kernel *n, void *context, const tensor *x, size_t rows, writer write, const void *matrix, float *y);
+
+#endif
