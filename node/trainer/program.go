@@ -61,6 +61,7 @@ type program struct {
 	as      []string // their names in the graph
 	params  []*weights.Tensor
 	trains  bool        // gives gradients of the parameters
+	weighs  bool        // gives the loss
 	grads   [][]float32 // sums since the last step; nil for a program that does not train
 	show    []string
 	inputs  map[string]bool
@@ -79,7 +80,8 @@ func newProgram(env *ort.Environment, g *graph.Graph, w parameters, loss *graph.
 	return newLink(env, g, w, loss, nil, show, o)
 }
 
-// newLink is newProgram that also returns the gradients of values, each under [slope] and its name.
+// newLink is newProgram that also returns the gradients of values, each under [slope] and its name, where there are any in place of
+// the loss: what only the loss needs is not computed then.
 func newLink(env *ort.Environment, g *graph.Graph, w parameters, loss *graph.Value, back []*graph.Value, show map[string]*graph.Value, o ort.Options) (*program, error) {
 	if err := g.Err(); err != nil {
 		return nil, err
@@ -106,7 +108,9 @@ func newLink(env *ort.Environment, g *graph.Graph, w parameters, loss *graph.Val
 			p.show = append(p.show, slope+v.Name)
 			g.Output(slope+v.Name, grads[len(p.as)+i])
 		}
-		g.Output("loss", g.Unsqueeze(loss, 0)) // the Go binding knows no scalars
+		if p.weighs = len(back) == 0; p.weighs {
+			g.Output("loss", g.Unsqueeze(loss, 0)) // the Go binding knows no scalars
+		}
 		for i, name := range p.as {
 			g.Output("grad "+name, grads[i])
 		}
@@ -143,7 +147,7 @@ func (p *program) bind(w parameters) error {
 
 // with is the same program for other parameters of the same shapes. Sessions are shared.
 func (p *program) with(w parameters) (*program, error) {
-	q := &program{session: p.session, as: p.as, trains: p.trains, show: p.show, inputs: p.inputs}
+	q := &program{session: p.session, as: p.as, trains: p.trains, weighs: p.weighs, show: p.show, inputs: p.inputs}
 	return q, q.bind(w)
 }
 
@@ -204,18 +208,18 @@ func (p *program) eval(ctx context.Context, b Batch) (shown Batch, loss float64,
 		}
 		shown[name] = Feed{Shape: slices.Clone(out[name].Shape()), Float32s: slices.Clone(v)}
 	}
-	if p.grads == nil {
-		return shown, 0, nil
+	if p.weighs {
+		l, err := out["loss"].Floats()
+		if err != nil {
+			return nil, 0, err
+		}
+		loss = float64(l[0])
+		if err := finite("loss", loss); err != nil {
+			return shown, loss, err
+		}
 	}
-	l, err := out["loss"].Floats()
-	if err != nil {
-		return nil, 0, err
-	}
-	loss = float64(l[0])
-	if err := finite("loss", loss); err != nil {
-		return shown, loss, err
-	}
-	for i, name := range p.as {
+	for i := range p.grads {
+		name := p.as[i]
 		d, err := out["grad "+name].Floats()
 		if err != nil {
 			return nil, 0, err
