@@ -249,17 +249,27 @@ func TestPublisherRestartsWithOtherQoS(t *testing.T) {
 	})
 }
 
-// udpPorts are this domain's ports that are open on this machine.
-func udpPorts(t *testing.T) (ports []int) {
+// ownPorts are the ports of a domain that this process has open.
+func ownPorts(t *testing.T) (ports []int) {
 	t.Helper()
 	text, err := os.ReadFile("/proc/net/udp")
 	if err != nil {
 		t.Skip("no /proc/net/udp to find our ports with")
 	}
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skip("no /proc/self/fd to find our sockets with")
+	}
+	own := map[string]bool{}
+	for _, f := range files {
+		if to, err := os.Readlink("/proc/self/fd/" + f.Name()); err == nil {
+			own[to] = true // "socket:[inode]"
+		}
+	}
 	base := 7400 + 250*peers.Domain()
 	for line := range strings.Lines(string(text)) {
 		f := strings.Fields(line)
-		if len(f) < 2 {
+		if len(f) < 10 || !own["socket:["+f[9]+"]"] {
 			continue
 		}
 		_, hex, _ := strings.Cut(f[1], ":")
@@ -270,40 +280,64 @@ func udpPorts(t *testing.T) (ports []int) {
 	return ports
 }
 
-// Datagrams of noise, and of RTPS with a peer's name and noise after it, at every port.
+// Datagrams of noise, and of RTPS with a peer's name and noise after it, at every port of ours while that peer talks: what it says
+// comes whole and in its order all the same, and one that comes later is heard.
 func TestGarbage(t *testing.T) {
-	p := peers.FastDDS(t, peers.Domain())
-	n := node(t, ros2.Config{Name: "eyes"})
-	listens(t, n, p)
-	ports := udpPorts(t)
-	if len(ports) == 0 {
-		t.Fatal("no port of ours is open")
-	}
-	r := rand.New(rand.NewPCG(3, 4))
-	guid := p.GUID()
-	for _, port := range ports {
-		c, err := net.Dial("udp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err != nil {
-			t.Fatal(err)
+	each(t, func(t *testing.T, start func() *peers.Peer) {
+		p := start()
+		n := node(t, ros2.Config{Name: "eyes"})
+		listens(t, n, p)
+		chat, s := subscribe(t, n, "/chat", &msgs.String{}, transport.QoS{Reliability: transport.Reliable, Durability: transport.Volatile, Depth: 1000})
+		w := p.Writer(peers.Message(t, "/chat", &msgs.String{}, dds.QoS{Reliable: true, Depth: 1000}))
+		w.Matched(1)
+		eventually(t, "the writer is heard", func() bool { w.Send(&msgs.String{Data: "first"}); return s.Stats().Messages > 0 })
+		ports := ownPorts(t)
+		if len(ports) == 0 {
+			t.Fatal("no port of ours is open")
 		}
-		for i := range 400 {
-			b := make([]byte, r.IntN(1400))
-			for i := range b {
-				b[i] = byte(r.Uint32())
+		r := rand.New(rand.NewPCG(3, 4))
+		guid := p.GUID()
+		said := 0
+		for _, port := range ports {
+			c, err := net.Dial("udp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+			if err != nil {
+				t.Fatal(err)
 			}
-			if i%2 == 0 && len(b) > 40 {
-				copy(b, "RTPS\x02\x02\x01\x0f")
-				copy(b[8:], guid[:12])
-				// Submessages with their true kinds and lengths: DATA, HEARTBEAT, ACKNACK, GAP, DATA_FRAG, INFO_TS.
-				kinds := []byte{0x15, 0x07, 0x06, 0x08, 0x16, 0x09, 0x13, 0x12}
-				b[20], b[21] = kinds[r.IntN(len(kinds))], byte(1+r.IntN(2)*4)
-				binary.LittleEndian.PutUint16(b[22:], uint16(r.IntN(2*len(b))))
+			for i := range 400 {
+				b := make([]byte, r.IntN(1400))
+				for i := range b {
+					b[i] = byte(r.Uint32())
+				}
+				if i%2 == 0 && len(b) > 40 {
+					copy(b, "RTPS\x02\x02\x01\x0f")
+					copy(b[8:], guid[:12])
+					// Submessages with their true kinds and lengths: DATA, HEARTBEAT, ACKNACK, GAP, DATA_FRAG, INFO_TS.
+					kinds := []byte{0x15, 0x07, 0x06, 0x08, 0x16, 0x09, 0x13, 0x12}
+					b[20], b[21] = kinds[r.IntN(len(kinds))], byte(1+r.IntN(2)*4)
+					binary.LittleEndian.PutUint16(b[22:], uint16(r.IntN(2*len(b))))
+				}
+				_, _ = c.Write(b) // refused by a port that was closed meanwhile
+				if i%20 == 0 {
+					w.Send(&msgs.String{Data: strconv.Itoa(said)})
+					said++
+				}
 			}
-			_, _ = c.Write(b) // refused by a port that was closed meanwhile
+			c.Close()
 		}
-		c.Close()
-	}
-	listens(t, n, peers.FastDDS(t, peers.Domain()))
+		for next := 0; next < said; {
+			switch m := receive(t, "what the peer says", chat).Msg.(*msgs.String).Data; m {
+			case "first":
+			case strconv.Itoa(next):
+				next++
+			default:
+				t.Fatalf("%q, expected %d", m, next)
+			}
+		}
+		if st := s.Stats(); st.Errors != 0 || st.Dropped != 0 {
+			t.Errorf("%+v", st)
+		}
+		listens(t, n, start())
+	})
 }
 
 // memory is what this process holds, in KiB: resident pages that are no file's, after Go has given back what it does not use, and
@@ -333,6 +367,12 @@ func memory(t *testing.T) (anonymous, heap int) {
 // 10 samples keeps for use again, at most 2 MB here.
 func TestRestartsKeepMemory(t *testing.T) {
 	long(t)
+	for name, start := range map[string]func(testing.TB, int) *peers.Peer{"fastdds": peers.FastDDS, "rustdds": peers.RustDDS} {
+		t.Run(name, func(t *testing.T) { restarts(t, start) })
+	}
+}
+
+func restarts(t *testing.T, start func(testing.TB, int) *peers.Peer) {
 	n := node(t, ros2.Config{Name: "eyes"})
 	sub, _ := subscribe(t, n, "/chat", &msgs.PointCloud2{}, transport.DefaultQoS())
 	out := advertise(t, n, "/map", &msgs.PointCloud2{}, transport.StaticQoS())
@@ -347,6 +387,9 @@ func TestRestartsKeepMemory(t *testing.T) {
 	const warm, restarts = 50, 200
 	var before, heap int
 	for i := range warm + restarts {
+		if i == warm {
+			eventually(t, "all are forgotten", func() bool { return out.Stats().Peers == 0 })
+		}
 		if i%50 == 0 && i > 0 {
 			a, h := memory(t)
 			t.Logf("after %d restarts: %d KiB anonymous, %d KiB of Go's heap", i, a, h)
@@ -355,7 +398,7 @@ func TestRestartsKeepMemory(t *testing.T) {
 			}
 		}
 		t.Run(strconv.Itoa(i), func(t *testing.T) {
-			p := peers.FastDDS(t, peers.Domain())
+			p := start(t, peers.Domain())
 			w := p.Writer(peers.Message(t, "/chat", small, dds.QoS{Reliable: true, Depth: 10}))
 			p.Reader(peers.Message(t, "/map", small, wire(transport.StaticQoS()))).Next()
 			w.Matched(1)
