@@ -255,3 +255,12 @@ func (r *Reader) Close() {
 		r.handle.Delete()
 	})
 }
+
+// farewell makes readable for Fast DDS what a datagram says of those that leave, as is done with each that comes (farewell.h). It
+// returns how many submessages were changed.
+func farewell(datagram []byte) int {
+	if len(datagram) == 0 {
+		return 0
+	}
+	return int(C.dds_farewell((*C.uint8_t)(&datagram[0]), C.size_t(len(datagram))))
+}

@@ -2,6 +2,8 @@
 
 #include "shim.h"
 
+#include "farewell.h"
+
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -229,6 +231,8 @@ struct dds_reader {
 
 extern "C" {
 
+int dds_farewell(uint8_t *datagram, size_t size) { return farewell::readable(datagram, size); }
+
 dds_participant *dds_participant_new(uintptr_t handle, int domain, const char *name, const char *user_data,
                                      const char **interfaces, int n_interfaces, const char **peers, int n_peers,
                                      int multicast, int loopback, int off, char *error) {
@@ -250,7 +254,7 @@ dds_participant *dds_participant_new(uintptr_t handle, int domain, const char *n
 	auto udp = std::make_shared<frtps::UDPv4TransportDescriptor>();
 	for (int i = 0; i < n_interfaces; i++) udp->interfaceWhiteList.emplace_back(interfaces[i]);
 	udp->sendBufferSize = udp->receiveBufferSize = 8 << 20;
-	q.transport().user_transports.push_back(udp);
+	q.transport().user_transports.push_back(farewell::Transport::over(udp));
 	auto &builtin = q.wire_protocol().builtin;
 	builtin.readerHistoryMemoryPolicy = PREALLOCATED_WITH_REALLOC_MEMORY_MODE;  // endpoints that tell more of themselves than 5000 bytes
 	builtin.writerHistoryMemoryPolicy = PREALLOCATED_WITH_REALLOC_MEMORY_MODE;

@@ -219,6 +219,36 @@ func TestPeerStopsBeyondItsLease(t *testing.T) {
 	})
 }
 
+// Ends that a peer closes are forgotten though the peer stays, and so is one that leaves. Those of CycloneDDS and RustDDS were not
+// (dds/farewell.h): they would have stayed as long as their participant, here for ever.
+func TestPeerCloses(t *testing.T) {
+	each(t, func(t *testing.T, start func() *peers.Peer) {
+		n := node(t, ros2.Config{Name: "eyes"})
+		_, s := subscribe(t, n, "/question", &msgs.String{}, transport.DefaultQoS())
+		pub := advertise(t, n, "/answer", &msgs.String{}, transport.DefaultQoS())
+		p := start()
+		ends := func() (r, w *peers.End) {
+			r = p.Reader(peers.Message(t, "/answer", &msgs.String{}, dds.QoS{Reliable: true, Depth: 10}))
+			w = p.Writer(peers.Message(t, "/question", &msgs.String{}, dds.QoS{Reliable: true, Depth: 10}))
+			eventually(t, "the ends have matched", func() bool { return pub.Stats().Peers == 1 && s.Stats().Peers == 1 })
+			return r, w
+		}
+		for range 3 {
+			r, w := ends()
+			r.Close()
+			eventually(t, "the closed reader is forgotten", func() bool { return pub.Stats().Peers == 0 })
+			if s.Stats().Peers != 1 {
+				t.Error("the writer is forgotten, too")
+			}
+			w.Close()
+			eventually(t, "the closed writer is forgotten", func() bool { return s.Stats().Peers == 0 })
+		}
+		ends()
+		p.Close()
+		eventually(t, "the peer is forgotten", func() bool { return pub.Stats().Peers == 0 && s.Stats().Peers == 0 })
+	})
+}
+
 // A publisher that comes back with another quality is reported; when it comes back as before its messages are heard again.
 func TestPublisherRestartsWithOtherQoS(t *testing.T) {
 	each(t, func(t *testing.T, start func() *peers.Peer) {

@@ -266,7 +266,7 @@ func (p *Peer) Endpoints(of dds.GUID) []dds.Discovery {
 	return list
 }
 
-// Lease is how long the peer is remembered that has left: of the word of leaving, Fast DDS 2.9 understands only its own. 0: short.
+// Lease is how long the peer is remembered when it is killed. 0: a few seconds.
 func (p *Peer) Lease() time.Duration { return p.lease }
 
 // TellsParticipants says whether UserData can be asked.

@@ -131,8 +131,8 @@ func CyclonePython(t testing.TB) string {
 	return ""
 }
 
-// CycloneEnvironment keeps CycloneDDS on loopback, where it finds others by unicast. The lease is short because Fast DDS 2.9
-// does not understand CycloneDDS's word of leaving, and so forgets it only when the lease is over.
+// CycloneEnvironment keeps CycloneDDS on loopback, where it finds others by unicast. The lease is short so that one that is
+// killed is soon forgotten.
 func CycloneEnvironment() []string {
 	return append(os.Environ(), `CYCLONEDDS_URI=<CycloneDDS><Domain><General><Interfaces><NetworkInterface name="lo" multicast="false"/></Interfaces></General>`+
 		`<Discovery><ParticipantIndex>auto</ParticipantIndex><LeaseDuration>3s</LeaseDuration><Peers><Peer address="127.0.0.1"/></Peers></Discovery></Domain></CycloneDDS>`)

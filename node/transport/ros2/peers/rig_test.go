@@ -39,7 +39,7 @@ func long(t *testing.T) {
 	}
 }
 
-// forgets tells whether the test should wait until a peer that has gone is forgotten, which is for long tests where it takes long.
+// forgets tells whether the test should wait until a peer that was killed is forgotten, which is for long tests where it takes long.
 func forgets(p *peers.Peer) bool { return p.Lease() == 0 || os.Getenv("STLLM_LONG") != "" }
 
 // each runs a test with every foreign peer.

@@ -1,0 +1,126 @@
+// What others say of their leaving, made readable for Fast DDS.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+
+#include <fastdds/rtps/transport/ChainingTransport.h>
+#include <fastdds/rtps/transport/ChainingTransportDescriptor.h>
+
+namespace farewell {
+
+// A datagram's submessages: kind, flags, length, content (RTPS 2.3, 8.3.3 and 9.4.5).
+enum : uint8_t { PAD = 0x01, INFO_TS = 0x09, DATA = 0x15 };
+enum : uint8_t { LITTLE = 1, INLINE_QOS = 2, DATA_FLAG = 4, KEY_FLAG = 8 };
+constexpr size_t HEADER = 20, SUBHEADER = 4, GUID = 16;
+
+inline uint16_t u16(const uint8_t *b, bool little) { return little ? b[0] | b[1] << 8 : b[0] << 8 | b[1]; }
+inline void put16(uint8_t *b, uint16_t v, bool little) { b[little ? 0 : 1] = v & 255, b[little ? 1 : 0] = v >> 8; }
+
+// The builtin writers that tell of participants, writers and readers.
+inline bool builtin(const uint8_t *entity) {
+	static const uint8_t ids[][4] = {{0, 1, 0, 0xc2}, {0, 0, 3, 0xc2}, {0, 0, 4, 0xc2}};
+	for (auto &id : ids)
+		if (memcmp(entity, id, 4) == 0) return true;
+	return false;
+}
+
+// The GUID in a key: a list of parameters that has one of a participant (0x50) or an endpoint (0x5a), or plain CDR of it.
+inline const uint8_t *guid(const uint8_t *p, size_t n) {
+	if (n < 4 || p[0] != 0) return nullptr;
+	if (p[1] < 2) return n == 4 + GUID ? p + 4 : nullptr;
+	if (p[1] > 3) return nullptr;
+	bool little = p[1] == 3;
+	for (size_t at = 4; at + 4 <= n;) {
+		uint16_t id = u16(p + at, little), size = u16(p + at + 2, little);
+		at += 4;
+		if (id == 1 || at + size > n) return nullptr;
+		if ((id == 0x50 || id == 0x5a) && size == GUID) return p + at;
+		at += size;
+	}
+	return nullptr;
+}
+
+// payload is where the content of a DATA submessage has its payload; 0: it has none.
+inline size_t payload(const uint8_t *c, size_t n, uint8_t flags) {
+	bool little = flags & LITTLE;
+	size_t at = 4 + u16(c + 2, little);
+	if (flags & INLINE_QOS) {
+		for (;;) {
+			if (at + 4 > n) return 0;
+			uint16_t id = u16(c + at, little), size = u16(c + at + 2, little);
+			at += 4;
+			if (id == 1) break;
+			at += size;
+		}
+	}
+	return at < n ? at : 0;
+}
+
+// readable changes a datagram so that the key of what has left is its GUID and no more. CycloneDDS and RustDDS send it as a list of
+// parameters, for which Fast DDS 2.9 has no room (MessageReceiver::proc_Submsg_Data), so that a reader or a writer of theirs would
+// stay matched as long as its participant lives, and that one until its lease is over. The lengths stay: the rest becomes a PAD.
+// It returns how many submessages it has changed.
+inline int readable(uint8_t *b, size_t n) {
+	int changed = 0;
+	if (n < HEADER || memcmp(b, "RTPS", 4) != 0) return 0;
+	for (size_t at = HEADER; at + SUBHEADER <= n;) {
+		uint8_t *s = b + at, *c = s + SUBHEADER;
+		uint8_t kind = s[0], flags = s[1];
+		bool little = flags & LITTLE;
+		size_t size = u16(s + 2, little), rest = n - at - SUBHEADER;
+		if (size == 0 && kind != PAD && kind != INFO_TS) size = rest;  // to the end
+		if (size > rest) return changed;
+		if (kind == DATA && (flags & (DATA_FLAG | KEY_FLAG)) == KEY_FLAG && size >= 20 && builtin(c + 8)) {
+			size_t from = payload(c, size, flags);
+			if (from != 0 && size - from >= GUID + SUBHEADER && from + GUID <= 0xffff && size - from - GUID - SUBHEADER <= 0xffff) {
+				if (const uint8_t *g = guid(c + from, size - from)) {
+					memmove(c + from, g, GUID);
+					put16(s + 2, static_cast<uint16_t>(from + GUID), little);
+					uint8_t *pad = c + from + GUID;
+					pad[0] = PAD, pad[1] = LITTLE;
+					put16(pad + 2, static_cast<uint16_t>(size - from - GUID - SUBHEADER), true);
+					changed++;
+				}
+			}
+		}
+		at += SUBHEADER + size;
+	}
+	return changed;
+}
+
+using namespace eprosima::fastdds::rtps;
+using eprosima::fastrtps::rtps::Locator_t;
+using eprosima::fastrtps::rtps::LocatorsIterator;
+using eprosima::fastrtps::rtps::octet;
+using eprosima::fastrtps::rtps::SenderResource;
+
+// Transport is another one behind which datagrams are made readable.
+class Transport : public ChainingTransport {
+public:
+	explicit Transport(const ChainingTransportDescriptor &d) : ChainingTransport(d), descriptor(d) {}
+	TransportDescriptorInterface *get_configuration() override { return &descriptor; }
+	bool send(SenderResource *low, const octet *data, uint32_t size, LocatorsIterator *begin, LocatorsIterator *end,
+	          const std::chrono::steady_clock::time_point &until) override {
+		return low->send(data, size, begin, end, until);
+	}
+	void receive(TransportReceiverInterface *next, const octet *data, uint32_t size, const Locator_t &local, const Locator_t &remote) override {
+		readable(const_cast<octet *>(data), size);  // a ChainingTransport may do so
+		next->OnDataReceived(data, size, local, remote);
+	}
+
+private:
+	struct Descriptor : ChainingTransportDescriptor {
+		using ChainingTransportDescriptor::ChainingTransportDescriptor;
+		explicit Descriptor(const ChainingTransportDescriptor &d) : ChainingTransportDescriptor(d) {}
+		TransportInterface *create_transport() const override { return new Transport(*this); }
+	};
+	Descriptor descriptor;
+
+public:
+	static std::shared_ptr<ChainingTransportDescriptor> over(std::shared_ptr<TransportDescriptorInterface> low) { return std::make_shared<Descriptor>(low); }
+};
+
+}  // namespace farewell
