@@ -12,6 +12,12 @@ import (
 	"unsafe"
 )
 
+// listeners are a participant's.
+type listeners struct {
+	discovered func(Discovery)
+	garbage    func(from string, size int)
+}
+
 //export stllm_dds_discovered
 func stllm_dds_discovered(handle C.uintptr_t, d *C.dds_discovery) {
 	out := Discovery{
@@ -24,7 +30,14 @@ func stllm_dds_discovered(handle C.uintptr_t, d *C.dds_discovery) {
 	if d.user_data_size > 0 {
 		out.UserData = string(unsafe.Slice((*byte)(d.user_data), int(d.user_data_size)))
 	}
-	cgo.Handle(handle).Value().(func(Discovery))(out)
+	cgo.Handle(handle).Value().(listeners).discovered(out)
+}
+
+//export stllm_dds_garbage
+func stllm_dds_garbage(handle C.uintptr_t, from *C.char, size C.size_t) {
+	if f := cgo.Handle(handle).Value().(listeners).garbage; f != nil {
+		f(C.GoString(from), int(size))
+	}
 }
 
 //export stllm_dds_data

@@ -43,6 +43,9 @@ type Config struct {
 	Multicast  bool     // find others by multicast, too
 	Loopback   bool     // be found at 127.0.0.1 alone: by all on this machine, by nobody else
 	Off        bool     // find nobody, and be found by nobody
+
+	// Garbage is told of each datagram that is no RTPS, or cut short; it must hand over at once. nil: nobody is told.
+	Garbage func(from string, size int)
 }
 
 // Validate names the field that is wrong.

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <memory>
 
 #include <fastdds/rtps/transport/ChainingTransport.h>
@@ -62,17 +63,17 @@ inline size_t payload(const uint8_t *c, size_t n, uint8_t flags) {
 // readable changes a datagram so that the key of what has left is its GUID and no more. CycloneDDS and RustDDS send it as a list of
 // parameters, for which Fast DDS 2.9 has no room (MessageReceiver::proc_Submsg_Data), so that a reader or a writer of theirs would
 // stay matched as long as its participant lives, and that one until its lease is over. The lengths stay: the rest becomes a PAD.
-// It returns how many submessages it has changed.
+// It returns how many submessages it has changed; -1: this is no RTPS, or a submessage is longer than the datagram.
 inline int readable(uint8_t *b, size_t n) {
 	int changed = 0;
-	if (n < HEADER || memcmp(b, "RTPS", 4) != 0) return 0;
+	if (n < HEADER || memcmp(b, "RTPS", 4) != 0) return -1;
 	for (size_t at = HEADER; at + SUBHEADER <= n;) {
 		uint8_t *s = b + at, *c = s + SUBHEADER;
 		uint8_t kind = s[0], flags = s[1];
 		bool little = flags & LITTLE;
 		size_t size = u16(s + 2, little), rest = n - at - SUBHEADER;
 		if (size == 0 && kind != PAD && kind != INFO_TS) size = rest;  // to the end
-		if (size > rest) return changed;
+		if (size > rest) return -1;
 		if (kind == DATA && (flags & (DATA_FLAG | KEY_FLAG)) == KEY_FLAG && size >= 20 && builtin(c + 8)) {
 			size_t from = payload(c, size, flags);
 			if (from != 0 && size - from >= GUID + SUBHEADER && from + GUID <= 0xffff && size - from - GUID - SUBHEADER <= 0xffff) {
@@ -97,30 +98,30 @@ using eprosima::fastrtps::rtps::LocatorsIterator;
 using eprosima::fastrtps::rtps::octet;
 using eprosima::fastrtps::rtps::SenderResource;
 
-// Transport is another one behind which datagrams are made readable.
+// Transport is another one behind which datagrams are made readable. What is none is told, with where it came from.
 class Transport : public ChainingTransport {
+	using Garbage = std::function<void(const Locator_t &from, size_t size)>;
+	struct Descriptor : ChainingTransportDescriptor {
+		Garbage garbage;
+		Descriptor(std::shared_ptr<TransportDescriptorInterface> low, Garbage g) : ChainingTransportDescriptor(low), garbage(std::move(g)) {}
+		TransportInterface *create_transport() const override { return new Transport(*this); }
+	};
+	Descriptor descriptor;
+
 public:
-	explicit Transport(const ChainingTransportDescriptor &d) : ChainingTransport(d), descriptor(d) {}
+	explicit Transport(const Descriptor &d) : ChainingTransport(d), descriptor(d) {}
+	static std::shared_ptr<ChainingTransportDescriptor> over(std::shared_ptr<TransportDescriptorInterface> low, Garbage garbage) {
+		return std::make_shared<Descriptor>(low, std::move(garbage));
+	}
 	TransportDescriptorInterface *get_configuration() override { return &descriptor; }
 	bool send(SenderResource *low, const octet *data, uint32_t size, LocatorsIterator *begin, LocatorsIterator *end,
 	          const std::chrono::steady_clock::time_point &until) override {
 		return low->send(data, size, begin, end, until);
 	}
 	void receive(TransportReceiverInterface *next, const octet *data, uint32_t size, const Locator_t &local, const Locator_t &remote) override {
-		readable(const_cast<octet *>(data), size);  // a ChainingTransport may do so
+		if (readable(const_cast<octet *>(data), size) < 0) descriptor.garbage(remote, size);  // a ChainingTransport may change it
 		next->OnDataReceived(data, size, local, remote);
 	}
-
-private:
-	struct Descriptor : ChainingTransportDescriptor {
-		using ChainingTransportDescriptor::ChainingTransportDescriptor;
-		explicit Descriptor(const ChainingTransportDescriptor &d) : ChainingTransportDescriptor(d) {}
-		TransportInterface *create_transport() const override { return new Transport(*this); }
-	};
-	Descriptor descriptor;
-
-public:
-	static std::shared_ptr<ChainingTransportDescriptor> over(std::shared_ptr<TransportDescriptorInterface> low) { return std::make_shared<Descriptor>(low); }
 };
 
 }  // namespace farewell

@@ -54,16 +54,21 @@ func TestFarewell(t *testing.T) {
 	for name, words := range map[string]string{
 		"data": "150f" + "3c00" + to + status + key, "another writer": flags + "3c00" + strings.Replace(to, "000004c2", "00000403", 1) + status + key,
 		"Fast DDS's own": flags + "3000" + short, "no GUID": flags + "3c00" + to + status + strings.Replace(key, "5a00", "5b00", 1),
-		"cut off": flags + "3c00" + to + status + key[:20], "a parameter beyond the end": flags + "3c00" + to + strings.Replace(status, "0400", "ff00", 1) + key,
-		"nothing": "", "an offset beyond the end": flags + "3c00" + strings.Replace(to, "1000", "ffff", 1) + status + key,
+		"a parameter beyond the end": flags + "3c00" + to + strings.Replace(status, "0400", "ff00", 1) + key,
+		"nothing":                    "", "an offset beyond the end": flags + "3c00" + strings.Replace(to, "1000", "ffff", 1) + status + key,
 	} {
 		b := datagram(t, rtps, words)
 		if before := bytes.Clone(b); farewell(b) != 0 || !bytes.Equal(b, before) {
 			t.Errorf("%s: changed to %x", name, b)
 		}
 	}
-	if b := datagram(t, strings.Replace(rtps, "53", "54", 1), flags+"3c00"+to+status+key); farewell(b) != 0 {
-		t.Error("what is no RTPS was changed")
+	for name, b := range map[string][]byte{
+		"no RTPS": datagram(t, strings.Replace(rtps, "53", "54", 1), flags, "3c00", to, status, key), "cut off": datagram(t, rtps, flags, "3c00", to, status, key[:20]),
+		"short": datagram(t, "5254"), "empty": nil,
+	} {
+		if before := bytes.Clone(b); farewell(b) != -1 || !bytes.Equal(b, before) {
+			t.Errorf("%s: taken for a datagram", name)
+		}
 	}
 }
 

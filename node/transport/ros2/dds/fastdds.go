@@ -71,7 +71,7 @@ func NewParticipant(cfg Config, discovered func(Discovery)) (*Participant, error
 	}
 	var t text
 	defer t.free()
-	p := &Participant{handle: cgo.NewHandle(discovered)}
+	p := &Participant{handle: cgo.NewHandle(listeners{discovered, cfg.Garbage})}
 	interfaces, nInterfaces := t.list(cfg.Interfaces)
 	peers, nPeers := t.list(cfg.Peers)
 	var message [256]C.char
@@ -257,10 +257,10 @@ func (r *Reader) Close() {
 }
 
 // farewell makes readable for Fast DDS what a datagram says of those that leave, as is done with each that comes (farewell.h). It
-// returns how many submessages were changed.
+// returns how many submessages were changed; -1: it is no RTPS or cut short.
 func farewell(datagram []byte) int {
 	if len(datagram) == 0 {
-		return 0
+		return -1
 	}
 	return int(C.dds_farewell((*C.uint8_t)(&datagram[0]), C.size_t(len(datagram))))
 }

@@ -37,6 +37,7 @@ extern "C" {
 void stllm_dds_discovered(uintptr_t handle, dds_discovery *d);
 void stllm_dds_data(uintptr_t handle);
 void stllm_dds_status(uintptr_t handle, int status, int count, int policy);
+void stllm_dds_garbage(uintptr_t handle, char *from, size_t size);
 }
 
 namespace {
@@ -254,7 +255,9 @@ dds_participant *dds_participant_new(uintptr_t handle, int domain, const char *n
 	auto udp = std::make_shared<frtps::UDPv4TransportDescriptor>();
 	for (int i = 0; i < n_interfaces; i++) udp->interfaceWhiteList.emplace_back(interfaces[i]);
 	udp->sendBufferSize = udp->receiveBufferSize = 8 << 20;
-	q.transport().user_transports.push_back(farewell::Transport::over(udp));
+	q.transport().user_transports.push_back(farewell::Transport::over(udp, [handle](const Locator_t &from, size_t size) {
+		stllm_dds_garbage(handle, const_cast<char *>((IPLocator::toIPv4string(from) + ":" + std::to_string(IPLocator::getPhysicalPort(from))).c_str()), size);
+	}));
 	auto &builtin = q.wire_protocol().builtin;
 	builtin.readerHistoryMemoryPolicy = PREALLOCATED_WITH_REALLOC_MEMORY_MODE;  // endpoints that tell more of themselves than 5000 bytes
 	builtin.writerHistoryMemoryPolicy = PREALLOCATED_WITH_REALLOC_MEMORY_MODE;

@@ -366,6 +366,13 @@ func TestGarbage(t *testing.T) {
 		if st := s.Stats(); st.Errors != 0 || st.Dropped != 0 {
 			t.Errorf("%+v", st)
 		}
+		// What is no RTPS is told of and counted, at least the noise of which no buffer overflowed.
+		for counted := uint64(0); counted < 100; {
+			if e := receive(t, "an event", n.Events()); e.Kind == transport.EventDecode && e.Topic == "UDP" {
+				contains(t, e.Message, "bytes from 127.0.0.1:", "no RTPS")
+				counted += e.Count
+			}
+		}
 		listens(t, n, start())
 	})
 }
