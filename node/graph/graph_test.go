@@ -29,16 +29,16 @@ func TestMistakesAreNamed(t *testing.T) {
 			return g.MatMulNBits(g.Input("a", Float32), w, nil)
 		}, "MatMulNBits"},
 		"product of other sizes": {func(g *Graph) *Value {
-			return g.Product(g.Input("a", Float32, N("s"), D(3)), g.Input("w", Float32, D(2), D(4)))[0]
+			return g.Product(g.Input("a", Float32, N("s"), D(3)), []*Value{g.Input("w", Float32, D(2), D(4))}, nil)[0]
 		}, "Product"},
 		"codes of another size": {func(g *Graph) *Value {
 			w := NBits{K: 32, N: 2, Bits: 4, Block: 32, Codes: g.Inline("c", Uint8, make([]byte, 16), 1, 1, 16), Scales: g.Inline("s", Float32, make([]byte, 8), 2)}
 			return g.CodeProduct(g.Input("a", Float32, D(32)), w, nil)
 		}, "CodeProduct"},
 		"product of codes": {func(g *Graph) *Value {
-			return g.Product(g.Input("a", Float32, N("s"), D(3)), g.Input("w", Uint8, D(2), D(3)))[0]
+			return g.Product(g.Input("a", Float32, N("s"), D(3)), []*Value{g.Input("w", Uint8, D(2), D(3))}, nil)[0]
 		}, "Product"},
-		"product of nothing": {func(g *Graph) *Value { return g.Concat(0, g.Product(g.Input("a", Float32, D(3)))...) }, "Product"},
+		"product of nothing": {func(g *Graph) *Value { return g.Concat(0, g.Product(g.Input("a", Float32, D(3)), nil, nil)...) }, "Product"},
 		"empty slice":        {func(g *Graph) *Value { return g.Slice(g.Input("a", Float32, N("s")), 0, -1, -3) }, "nothing lies"},
 		"slice to the start": {func(g *Graph) *Value { return g.Slice(g.Input("a", Float32, N("s")), 0, -3, 0) }, "nothing lies"},
 		"short weight":       {func(g *Graph) *Value { return g.External("w", Float32, "file", 0, 12, 2, 2) }, "expected 16"},

@@ -81,31 +81,35 @@ func (g *Graph) CodeProduct(x *Value, w NBits, offsets *Value) *Value {
 // mostProducts is how many matrices a Product takes.
 const mostProducts = 4
 
-// Product is x·wᵀ for x [...,K] of float32 and each matrix w [N,K] of float32 or bfloat16, one operator for all. The matrices
-// are not repacked: one row of x is multiplied as fast as they can be read. It runs on the CPU only.
-func (g *Graph) Product(x *Value, ws ...*Value) []*Value {
+// Product is x·wᵀ + bias for x [...,K] of float32 and each matrix w [N,K] of float32 or bfloat16, one operator for all; biases are
+// [N] of float32, one for each, or none. The matrices are not repacked: one row of x is multiplied as fast as they can be read.
+// It runs on the CPU only.
+func (g *Graph) Product(x *Value, ws, biases []*Value) []*Value {
 	if g.err != nil {
 		return slices.Repeat([]*Value{g.bad()}, len(ws))
 	}
-	in := append([]*Value{x}, ws...)
+	in := slices.Concat([]*Value{x}, ws, biases)
 	fail := func(why string, args ...any) []*Value {
 		return slices.Repeat([]*Value{g.failOp("Product", in, why, args...)}, len(ws))
 	}
-	if len(ws) < 1 || len(ws) > mostProducts {
-		return fail("%d matrices, expected 1 to %d", len(ws), mostProducts)
+	if len(ws) < 1 || len(ws) > mostProducts || len(biases) != 0 && len(biases) != len(ws) {
+		return fail("%d matrices and %d biases, expected 1 to %d, and as many or none", len(ws), len(biases), mostProducts)
 	}
 	if x.DType != Float32 || len(x.Shape) == 0 {
 		return fail("expected x [...,K] of float32")
 	}
 	var outs []Out
 	last := len(x.Shape) - 1
-	for _, w := range ws {
+	for i, w := range ws {
 		if len(w.Shape) != 2 || w.Shape[1] != x.Shape[last] || w.DType != Float32 && w.DType != BFloat16 {
 			return fail("expected matrices [N,%s] of float32 or bfloat16", x.Shape[last])
 		}
+		if biases != nil && (biases[i].DType != Float32 || !biases[i].Shape.Equal(w.Shape[:1])) {
+			return fail("expected biases of float32, one for each row")
+		}
 		outs = append(outs, Out{DType: Float32, Shape: append(append(Shape(nil), x.Shape[:last]...), w.Shape[0])})
 	}
-	return g.Op("Product", Own, in, nil, outs...)
+	return slices.Clone(g.Op("Product", Own, in, nil, outs...))
 }
 
 // Linear is Gemm over the last dimension of any tensor: x [...,K], w [N,K], bias [N] or nil.

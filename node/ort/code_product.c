@@ -221,7 +221,7 @@ static Status *compute(void *p, void *context) {
 	float *y;
 	if ((s = output(n, context, 0, x, rows, &value, &y)) || m == 0) return s;
 	if (m <= few) return small(n, context, x, &w, m, y);
-	return tiles(n, context, x, w.rows, write_codes, &w, y);
+	return tiles(n, context, x, w.rows, write_codes, &w, NULL, y);
 }
 
 static const char *name(const void *op) { return "CodeProduct"; }

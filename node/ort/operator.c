@@ -36,7 +36,8 @@ Status *look(const void *const *api, const void *value, tensor *t) {
 void kernel_destroy(void *p) {
 	kernel *n = p;
 	const void *const *api = n->api;
-	if (n->many) RELEASE(ReleaseOp, n->many);
+	for (int i = 0; i < 2; i++)
+		if (n->many[i]) RELEASE(ReleaseOp, n->many[i]);
 	if (n->memory) RELEASE(ReleaseMemoryInfo, n->memory);
 	free(n);
 }
@@ -45,15 +46,27 @@ Status *kernel_create(const void *op, const void *const *api, const void *info, 
 	kernel *n = calloc(1, sizeof *n);
 	if (!n) return failed(api, "no memory for an operator");
 	n->api = api;
-	int64_t yes = 1;
-	void *attribute = NULL;
+	// An operator by itself wants every attribute; 1 is an integer, 3 a float (OrtOpAttrType).
+	static const struct {
+		const char *name;
+		int type;
+		int64_t whole;
+		float part;
+	} gemm[] = {{"transA", 1, 0, 0}, {"transB", 1, 1, 0}, {"alpha", 3, 0, 1}, {"beta", 3, 0, 1}};
+	enum { count = sizeof gemm / sizeof *gemm };
+	void *attributes[count] = {NULL};
 	const char *constraint = "T";
 	int type = float32;
-	Status *s = FUNCTION(CreateOpAttr, const char *, const void *, int, int, void **)("transB", &yes, 1, 1, &attribute); // ORT_OP_ATTR_INT
-	if (!s)
+	Status *s = NULL;
+	for (int i = 0; i < count && !s; i++) {
+		const void *data = gemm[i].type == 1 ? (const void *)&gemm[i].whole : &gemm[i].part;
+		s = FUNCTION(CreateOpAttr, const char *, const void *, int, int, void **)(gemm[i].name, data, 1, gemm[i].type, &attributes[i]);
+	}
+	for (int i = 0; i < 2 && !s; i++)
 		s = FUNCTION(CreateOp, const void *, const char *, const char *, int, const char **, const int *, int, void *const *, int, int, int, void **)(
-			info, "FusedMatMul", "com.microsoft", 1, &constraint, &type, 1, &attribute, 1, 2, 1, &n->many);
-	if (attribute) RELEASE(ReleaseOpAttr, attribute);
+			info, "Gemm", "", 13, &constraint, &type, 1, attributes, count, 2 + i, 1, &n->many[i]);
+	for (int i = 0; i < count; i++)
+		if (attributes[i]) RELEASE(ReleaseOpAttr, attributes[i]);
 	if (!s) s = FUNCTION(CreateCpuMemoryInfo, int, int, void **)(0, 0, &n->memory); // OrtDeviceAllocator, OrtMemTypeDefault
 	if (s) kernel_destroy(n);
 	else *out = n;
@@ -94,17 +107,26 @@ Status *for_all(const kernel *n, void *context, void (*f)(void *, size_t), size_
 	return FUNCTION(KernelContext_ParallelFor, const void *, void (*)(void *, size_t), size_t, size_t, void *)(context, f, count, 0, data);
 }
 
-Status *multiply(const kernel *n, void *context, const void *x, const void *w, void *y) {
-	const void *const *api = n->api;
-	const void *in[] = {x, w};
-	return FUNCTION(InvokeOp, const void *, const void *, const void *const *, int, void *const *, int)(context, n->many, in, 2, &y, 1);
-}
-
 static Status *value(const kernel *n, float *data, const int64_t *shape, size_t rank, void **out) {
 	const void *const *api = n->api;
 	size_t size = sizeof *data;
 	for (size_t i = 0; i < rank; i++) size *= shape[i];
 	return FUNCTION(CreateTensorWithDataAsOrtValue, const void *, void *, size_t, const int64_t *, size_t, int, void **)(n->memory, data, size, shape, rank, float32, out);
+}
+
+Status *multiply(const kernel *n, void *context, const float *x, const float *w, const float *bias, float *y, size_t m, size_t k, size_t rows) {
+	const void *const *api = n->api;
+	int64_t shapes[4][2] = {{m, k}, {rows, k}, {rows}, {m, rows}};
+	const float *data[4] = {x, w, bias, y};
+	void *made[4] = {NULL};
+	Status *s = NULL;
+	for (int i = 0; i < 4 && !s; i++)
+		if (data[i]) s = value(n, (float *)data[i], shapes[i], i == 2 ? 1 : 2, &made[i]);
+	if (!s)
+		s = FUNCTION(InvokeOp, const void *, const void *, void *const *, int, void *const *, int)(context, n->many[bias != NULL], made, bias ? 3 : 2, &made[3], 1);
+	for (int i = 0; i < 4; i++)
+		if (made[i]) RELEASE(ReleaseValue, made[i]);
+	return s;
 }
 
 // writing is a stretch of a matrix that threads write out.
@@ -123,26 +145,19 @@ static void write_some(void *p, size_t i) {
 	w->write(w->matrix, w->first + from, rows, w->to + from * w->k);
 }
 
-Status *tiles(const kernel *n, void *context, const tensor *x, size_t rows, writer write, const void *matrix, float *y) {
-	const void *const *api = n->api;
+Status *tiles(const kernel *n, void *context, const tensor *x, size_t rows, writer write, const void *matrix, const float *bias, float *y) {
 	size_t k, m;
 	rows_of(x, &k, &m);
 	size_t step = tile_bytes / sizeof(float) / k / rows_written * rows_written;
 	if (step < rows_written) step = rows_written;
 	if (step > rows) step = rows;
 	float *out = malloc(m * step * sizeof *out), *buffer = malloc(step * k * sizeof *buffer);
-	Status *s = out && buffer ? NULL : failed(api, "no memory for a product");
+	Status *s = out && buffer ? NULL : failed(n->api, "no memory for a product");
 	for (size_t first = 0; !s && first < rows; first += step) {
 		size_t some = first + step < rows ? step : rows - first;
 		writing w = {write, matrix, buffer, first, some, k};
 		if ((s = for_all(n, context, write_some, (some + rows_written - 1) / rows_written, &w))) break;
-		int64_t shapes[3][2] = {{m, k}, {some, k}, {m, some}};
-		float *data[3] = {x->data, buffer, out};
-		void *made[3] = {NULL, NULL, NULL};
-		for (int i = 0; i < 3 && !s; i++) s = value(n, data[i], shapes[i], 2, &made[i]);
-		if (!s) s = multiply(n, context, made[0], made[1], made[2]);
-		for (int i = 0; i < 3; i++)
-			if (made[i]) RELEASE(ReleaseValue, made[i]);
+		s = multiply(n, context, x->data, buffer, bias ? bias + first : NULL, out, m, k, some);
 		if (!s)
 			for (size_t j = 0; j < m; j++) memcpy(y + j * rows + first, out + j * some, some * sizeof *y);
 	}

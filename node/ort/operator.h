@@ -19,10 +19,11 @@ typedef struct {
 	int64_t shape[most_dimensions];
 } tensor;
 
-// kernel is one node. many multiplies what has many rows: ONNX Runtime's own product, of matrices that are not repacked.
+// kernel is one node. many multiplies what has many rows, without a bias and with one: ONNX Runtime's own product, of matrices that
+// are not repacked.
 typedef struct {
 	const void *const *api;
-	void *many, *memory;
+	void *many[2], *memory;
 } kernel;
 
 // operator is struct OrtCustomOp.
@@ -81,11 +82,11 @@ Status *output(const kernel *n, void *context, size_t i, const tensor *x, int64_
 // for_all calls f for 0 to n-1, in the session's threads.
 Status *for_all(const kernel *n, void *context, void (*f)(void *, size_t), size_t count, void *data);
 
-// multiply is y [m,rows] = x [m,k] times the transpose of a matrix of floats.
-Status *multiply(const kernel *n, void *context, const void *x, const void *w, void *y);
+// multiply is y [m,rows] = x [m,k] times the transpose of w [rows,k], plus a bias [rows] or NULL.
+Status *multiply(const kernel *n, void *context, const float *x, const float *w, const float *bias, float *y, size_t m, size_t k, size_t rows);
 
 // tiles is multiply for a matrix that is stored otherwise, a stretch of it at a time: write gives floats of rows from first.
 typedef void (*writer)(const void *matrix, size_t first, size_t rows, float *to);
-Status *tiles(const kernel *n, void *context, const tensor *x, size_t rows, writer write, const void *matrix, float *y);
+Status *tiles(const kernel *n, void *context, const tensor *x, size_t rows, writer write, const void *matrix, const float *bias, float *y);
 
 #endif

@@ -91,6 +91,7 @@ typedef struct {
 	size_t k, m, count;
 	struct part {
 		const tensor *w;
+		const float *bias; // or NULL
 		float *y;
 		size_t rows, first; // first: the number of its first piece
 	} parts[most_matrices];
@@ -104,6 +105,9 @@ static void piece(void *p, size_t i) {
 	const struct part *a = &w->parts[c];
 	size_t from = (i - a->first) * w->rows, to = from + w->rows < a->rows ? from + w->rows : a->rows;
 	product_rows(a->w->data, a->w->type == bfloat16, w->x, a->y, from, to, w->k, w->m, a->rows);
+	if (a->bias)
+		for (size_t j = 0; j < w->m; j++)
+			for (size_t r = from; r < to; r++) a->y[j * a->rows + r] += a->bias[r];
 }
 
 static void widen_rows(const void *matrix, size_t first, size_t rows, float *to) {
@@ -117,31 +121,36 @@ enum { few = 8, piece_bytes = 128 << 10 };
 
 static Status *compute(void *p, void *context) {
 	const kernel *n = p;
-	tensor in[1 + most_matrices];
+	const void *const *api = n->api;
+	tensor in[1 + 2 * most_matrices];
 	work w = {.count = 0};
-	Status *s = inputs(n, context, 2, 1 + most_matrices, in, &w.count);
+	size_t given;
+	Status *s = inputs(n, context, 2, 1 + 2 * most_matrices, in, &given);
+	if (!s) s = FUNCTION(KernelContext_GetOutputCount, const void *, size_t *)(context, &w.count);
 	if (s) return s;
+	int biased = given == 1 + 2 * w.count;
+	if (w.count > most_matrices || (!biased && given != 1 + w.count)) return failed(api, "Product: expected x, one to four matrices, as many biases or none, and as many outputs");
 	const tensor *x = &in[0];
 	rows_of(x, &w.k, &w.m);
 	w.x = x->data;
-	w.count--;
 	w.rows = piece_bytes / sizeof(float) / (w.k ? w.k : 1) + 1;
 	size_t pieces = 0;
-	void *values[most_matrices];
 	for (size_t i = 0; i < w.count; i++) {
-		const tensor *t = &in[1 + i];
+		const tensor *t = &in[1 + i], *bias = biased ? &in[1 + w.count + i] : NULL;
 		if (t->rank != 2 || t->shape[1] != (int64_t)w.k || (t->type != float32 && t->type != bfloat16))
-			return failed(n->api, "Product: a matrix is not float32 or bfloat16 with rows as long as x");
-		w.parts[i] = (struct part){t, NULL, t->shape[0], pieces};
-		if ((s = output(n, context, i, x, t->shape[0], &values[i], &w.parts[i].y))) return s;
+			return failed(api, "Product: a matrix is not float32 or bfloat16 with rows as long as x");
+		if (biased && (bias->type != float32 || bias->rank != 1 || bias->shape[0] != t->shape[0])) return failed(api, "Product: a bias is not float32, one for each row");
+		w.parts[i] = (struct part){t, biased ? bias->data : NULL, NULL, t->shape[0], pieces};
+		void *value;
+		if ((s = output(n, context, i, x, t->shape[0], &value, &w.parts[i].y))) return s;
 		pieces += (w.parts[i].rows + w.rows - 1) / w.rows;
 	}
 	if (w.m == 0 || pieces == 0) return NULL;
 	if (w.m <= few) return for_all(n, context, piece, pieces, &w);
 	for (size_t i = 0; i < w.count && !s; i++) {
-		const tensor *t = &in[1 + i];
-		if (t->type == bfloat16) s = tiles(n, context, x, w.parts[i].rows, widen_rows, t, w.parts[i].y);
-		else s = multiply(n, context, x->value, t->value, values[i]);
+		const struct part *a = &w.parts[i];
+		if (a->w->type == bfloat16) s = tiles(n, context, x, a->rows, widen_rows, a->w, a->bias, a->y);
+		else s = multiply(n, context, w.x, a->w->data, a->bias, a->y, w.m, w.k, a->rows);
 	}
 	return s;
 }

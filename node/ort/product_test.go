@@ -43,7 +43,15 @@ func TestProduct(t *testing.T) {
 				if err := os.WriteFile(file, data, 0o644); err != nil {
 					t.Fatal(err)
 				}
-				for i, y := range g.Product(x, ws...) {
+				var biases []*graph.Value
+				shift := make([]float32, slices.Max(sizes)) // zeros where there is none
+				if c.k%2 == 0 {
+					shift = random(len(shift))
+					for i, n := range sizes {
+						biases = append(biases, g.Inline(fmt.Sprint("b", i), graph.Float32, graph.EncodeFloats(graph.Float32, shift[:n]), n))
+					}
+				}
+				for i, y := range g.Product(x, ws, biases) {
 					g.Output(fmt.Sprint("y", i), y)
 				}
 				one, two := session(t, g, Options{Threads: 1}), session(t, g, Options{Threads: 2})
@@ -53,7 +61,8 @@ func TestProduct(t *testing.T) {
 				for i, n := range sizes {
 					for j := range c.m {
 						for row := range n {
-							want, scale := 0.0, 0.0
+							want := float64(shift[row])
+							scale := math.Abs(want)
 							for l := range c.k {
 								p := float64(in[j*c.k+l]) * float64(values[i][row*c.k+l])
 								want, scale = want+p, scale+math.Abs(p)
@@ -90,7 +99,7 @@ func TestProductOfTruncatedFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		g := graph.New("short")
-		g.Output("y", g.Product(g.Input("x", graph.Float32, graph.D(4)), g.External("w", graph.Float32, file, 0, 32, 2, 4))[0])
+		g.Output("y", g.Product(g.Input("x", graph.Float32, graph.D(4)), []*graph.Value{g.External("w", graph.Float32, file, 0, 32, 2, 4)}, nil)[0])
 		m, err := g.Model()
 		if err != nil {
 			t.Fatal(err)

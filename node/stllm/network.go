@@ -277,7 +277,7 @@ func (n *Network) session(name string, build func(b *module.Builder) error) (_ *
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, scratch.Unlink()) }()
-	b := &module.Builder{G: graph.New(name), Find: watched{n}, DType: n.dtype, Scratch: scratch}
+	b := &module.Builder{G: graph.New(name), Find: watched{n}, DType: n.dtype, Scratch: scratch, Products: n.dtype == graph.Float32}
 	if err := build(b); err != nil {
 		return nil, err
 	}
@@ -336,7 +336,6 @@ const decoderName = "decoder"
 
 func (n *Network) decoderSession() (*ort.Session, error) {
 	return n.session(decoderName, func(b *module.Builder) error {
-		b.Products = n.dtype == graph.Float32
 		b.CodeProducts = b.Products && ort.CodeProducts()
 		if codes, ok := layout.Codes(n.folder, "lm_head.weight"); ok && n.opt.MapWeights {
 			return fmt.Errorf("option MapWeights is not for 4-bit weights (%s): they would run by a kernel that is a hundred times slower", codes.Name)

@@ -2,7 +2,6 @@ package module
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/stllm/stllm/node/checkpoint"
 	"github.com/stllm/stllm/node/graph"
@@ -80,17 +79,14 @@ func (b *Builder) matrices(x *graph.Value, prefix, joint string, parts []project
 
 // products multiplies x by matrices of floats as they are stored, in one operator.
 func (b *Builder) products(x *graph.Value, prefix string, parts []projection, in int, bias bool) []*graph.Value {
-	var ws []*graph.Value
+	var ws, biases []*graph.Value
 	for _, p := range parts {
 		ws = append(ws, b.asStored(prefix+p.name+".weight", p.out, in))
-	}
-	ys := slices.Clone(b.G.Product(x, ws...))
-	if bias {
-		for i, p := range parts {
-			ys[i] = b.G.Add(ys[i], b.Weight(prefix+p.name+".bias", p.out))
+		if bias {
+			biases = append(biases, b.Weight(prefix+p.name+".bias", p.out))
 		}
 	}
-	return ys
+	return b.G.Product(x, ws, biases)
 }
 
 // asStored is Weight for an operator that takes bfloat16 as well.
@@ -260,12 +256,10 @@ func (b *Builder) matrix(x *graph.Value, prefix string, in, out int, bias bool) 
 	if b.coded(t) {
 		return b.codeProduct(x, b.quantise(name, []*checkpoint.Tensor{t}), bv)
 	}
-	var y *graph.Value
 	if b.Products {
-		y = g.Product(x, b.asStored(name, out, in))[0]
-	} else {
-		y = b.dot(x, b.Weight(name, out, in))
+		return b.products(x, "", []projection{{prefix, out}}, in, bias)[0]
 	}
+	y := b.dot(x, b.Weight(name, out, in))
 	if bias {
 		y = g.Add(y, bv)
 	}

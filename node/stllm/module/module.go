@@ -24,8 +24,8 @@ type Builder struct {
 	Quant *Quant
 	// Expand makes floats of matrices that a GGUF file stores in blocks of codes, instead of multiplying by the codes.
 	Expand bool
-	// Products multiplies the language model's matrices of floats as they are stored, by graph.Product: on the CPU alone, and in
-	// float32.
+	// Products multiplies matrices of floats as they are stored, by graph.Product: on the CPU alone, and in float32. Those that
+	// have to be converted are left to ONNX Runtime, but for the language model's.
 	Products bool
 	// CodeProducts multiplies its matrices of codes by graph.CodeProduct, likewise; see ort.CodeProducts.
 	CodeProducts bool
@@ -213,8 +213,16 @@ func (b *Builder) place(name string, t graph.DType, data []byte, sizes ...int) *
 	return v
 }
 
+// mapped tells whether graph.Product takes a matrix as it lies in its file.
+func (b *Builder) mapped(t *checkpoint.Tensor) bool {
+	return t.Offset >= 0 && (t.DType == checkpoint.F32 || t.DType == checkpoint.BF16)
+}
+
 // Linear applies prefix.weight [out,in] and, with bias, prefix.bias [out].
 func (b *Builder) Linear(x *graph.Value, prefix string, in, out int, bias bool) *graph.Value {
+	if t, ok := b.Find.Tensor(prefix + ".weight"); ok && b.Products && b.mapped(t) {
+		return b.products(x, "", []projection{{prefix, out}}, in, bias)[0]
+	}
 	var bv *graph.Value
 	if bias {
 		bv = b.Weight(prefix+".bias", out)
