@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -15,14 +14,8 @@ import (
 )
 
 const (
-	maxCalls = 256 // of one service at a time; more are dropped with an event
-	// CycloneDDS passes over what a writer says before its first heartbeat, or with it. Fast DDS sends one 12 ms after the two have
-	// matched, one when the other side has matched and asks for it, and one every 100 ms while not all is acknowledged. So a new
-	// client's first answer waits until both sides have known each other for so long: the client has met the server when it asks,
-	// the server the client when its reader has matched. Sent at once it was lost more often than not.
-	settleTime = 150 * time.Millisecond
-	maxClients = 1024            // of which it is remembered since when
-	meetTime   = 3 * time.Second // how long an answer waits until its reader has matched
+	maxCalls = 256             // of one service at a time; more are dropped with an event
+	meetTime = 3 * time.Second // how long an answer waits until its reader has matched
 )
 
 // serviceQoS has a greater depth than rmw's 10, which nobody can see, so that many answers at once are not lost.
@@ -59,9 +52,8 @@ type server struct {
 	writing sync.RWMutex // while the writer is used
 	writer  *dds.Writer  // nil: closed
 
-	mu      sync.Mutex
-	calls   map[*running]struct{}
-	clients map[dds.GUID]time.Time // by their writers: since when they have been heard and their readers matched
+	mu    sync.Mutex
+	calls map[*running]struct{}
 }
 
 // running is a call under way.
@@ -92,7 +84,7 @@ func (n *Node) serve(full, typ, kind string, request func() msgs.Message, handle
 		return nil, fmt.Errorf("serve %s: %w", full, err)
 	}
 	defer done()
-	s := &server{node: n, name: full, request: request, handle: handle, calls: map[*running]struct{}{}, clients: map[dds.GUID]time.Time{}}
+	s := &server{node: n, name: full, request: request, handle: handle, calls: map[*running]struct{}{}}
 	s.asked, s.told = wireService(full)
 	n.mu.Lock()
 	for other := range n.servers {
@@ -116,7 +108,9 @@ func (n *Node) serve(full, typ, kind string, request func() msgs.Message, handle
 		qos.UserData += "typehash=" + hash + ";"
 	}
 	response, ask := wireType(typ+"_Response", kind), wireType(typ+"_Request", kind)
-	if s.writer, err = n.participant.NewWriter(s.told, response, qos, n.status(dds.KindWriter, s.told, qos, &s.answers)); err != nil {
+	answers := qos
+	answers.Heartbeats = true
+	if s.writer, err = n.participant.NewWriter(s.told, response, answers, n.status(dds.KindWriter, s.told, qos, &s.answers)); err != nil {
 		return nil, err
 	}
 	s.id = s.writer.GUID()
@@ -162,7 +156,6 @@ func (s *server) take(d dds.Sample) {
 		s.node.events.add(transport.EventLost, s.name, fmt.Sprintf("a request of %s is dropped: %d are being answered", s.name, maxCalls), 1)
 		return
 	}
-	s.settled(c) // the time begins now, where it can
 	go func() {
 		defer func() {
 			cancel()
@@ -246,7 +239,11 @@ func (s *server) answer(ctx context.Context, c call, req msgs.Message) {
 		return
 	}
 	if data = padded(data); c.header != nil {
-		_, err = s.writer.Write(data)
+		// CycloneDDS passes over what a writer says before the first heartbeat that it gets from it, and Fast DDS may have sent its
+		// own before the client had met this writer.
+		if err = s.writer.Heartbeat(); err == nil {
+			_, err = s.writer.Write(data)
+		}
 	} else {
 		to := c.related
 		if to == (dds.GUID{}) {
@@ -259,34 +256,13 @@ func (s *server) answer(ctx context.Context, c call, req msgs.Message) {
 	}
 }
 
-// meet waits until the client's response reader gets what is written.
+// meet waits until the client's response reader has matched: what is written before, it does not get.
 func (s *server) meet(ctx context.Context, c call) {
 	for end := time.Now().Add(meetTime); ctx.Err() == nil && time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
-		if s.settled(c) {
+		if s.matched(c) {
 			return
 		}
 	}
-}
-
-// settled tells whether the client's response reader has matched, for CycloneDDS long enough.
-func (s *server) settled(c call) bool {
-	if !s.matched(c) {
-		return false
-	}
-	if c.header == nil {
-		return true
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	since, known := s.clients[c.from]
-	if !known {
-		if len(s.clients) >= maxClients {
-			clear(s.clients) // they wait once more
-		}
-		since = time.Now()
-		s.clients[c.from] = since
-	}
-	return time.Since(since) >= settleTime
 }
 
 func (s *server) matched(c call) bool {
@@ -320,7 +296,6 @@ func (s *server) left(d dds.Discovery) {
 	gone := func(client dds.GUID) bool {
 		return client == d.GUID || d.Kind == dds.KindParticipant && client.Prefix() == d.GUID.Prefix()
 	}
-	maps.DeleteFunc(s.clients, func(client dds.GUID, _ time.Time) bool { return gone(client) })
 	for r := range s.calls {
 		if gone(r.from) {
 			r.cancel()

@@ -61,6 +61,8 @@ type QoS struct {
 	Reliable, TransientLocal bool
 	Depth                    int
 	UserData                 string // "typehash=RIHS01_…;"
+	// Heartbeats lets a writer send one when it is told to. Others see its liveliness as MANUAL_BY_TOPIC, without a lease.
+	Heartbeats bool
 }
 
 // Sample is one message as it came: Data with the CDR encapsulation header.

@@ -12,6 +12,7 @@ import "C"
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"runtime/cgo"
 	"sync"
@@ -99,7 +100,7 @@ func (p *Participant) Close() {
 }
 
 func (q QoS) c(t *text) C.dds_qos {
-	c := C.dds_qos{reliable: boolInt(q.Reliable), transient_local: boolInt(q.TransientLocal), depth: C.int(q.Depth)}
+	c := C.dds_qos{reliable: boolInt(q.Reliable), transient_local: boolInt(q.TransientLocal), depth: C.int(q.Depth), by_topic: boolInt(q.Heartbeats)}
 	if q.UserData != "" {
 		c.user_data = t.str(q.UserData)
 	}
@@ -160,6 +161,14 @@ func (w *Writer) GUID() (g GUID) {
 // Matched tells whether a reader is known to be connected.
 func (w *Writer) Matched(reader GUID) bool {
 	return C.dds_writer_matched(w.c, (*C.uint8_t)(&reader[0])) == 1
+}
+
+// Heartbeat tells all matched readers at once which samples there are; the writer's QoS says that it can.
+func (w *Writer) Heartbeat() error {
+	if C.dds_writer_heartbeat(w.c) != 0 {
+		return errors.New("no heartbeat was sent")
+	}
+	return nil
 }
 
 // Acknowledged tells whether every matched reliable reader has everything.

@@ -99,6 +99,7 @@ void vendor(const GUID_t &g, uint8_t *out) { memcpy(out, g.guidPrefix.value, 2);
 
 template <class Q> void apply(Q &q, const dds_qos &f) {
 	q.reliability().kind = f.reliable ? RELIABLE_RELIABILITY_QOS : BEST_EFFORT_RELIABILITY_QOS;
+	if (f.by_topic) q.liveliness().kind = MANUAL_BY_TOPIC_LIVELINESS_QOS;
 	q.durability().kind = f.transient_local ? TRANSIENT_LOCAL_DURABILITY_QOS : VOLATILE_DURABILITY_QOS;
 	q.history().kind = KEEP_LAST_HISTORY_QOS;
 	q.history().depth = f.depth;
@@ -364,6 +365,7 @@ int dds_writer_matched(dds_writer *w, const uint8_t *reader) { return w->events-
 int dds_writer_unacknowledged(dds_writer *w) {
 	return w->dw->wait_for_acknowledgments({0, 0}) == ReturnCode_t::RETCODE_OK ? 0 : 1;
 }
+int dds_writer_heartbeat(dds_writer *w) { return w->dw->assert_liveliness() == ReturnCode_t::RETCODE_OK ? 0 : -1; }
 void dds_writer_delete(dds_writer *w) {
 	w->dw->set_listener(nullptr);
 	w->p->pub->delete_datawriter(w->dw);

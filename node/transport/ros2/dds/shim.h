@@ -9,6 +9,7 @@ extern "C" {
 
 typedef struct {
 	int reliable, transient_local, depth;
+	int by_topic;  // of writers: liveliness MANUAL_BY_TOPIC without a lease, for dds_writer_heartbeat
 	const char *user_data;  // endpoint USER_DATA, may be NULL
 } dds_qos;
 
@@ -57,6 +58,7 @@ int dds_writer_write(dds_writer *w, const void *data, size_t size, const uint8_t
 void dds_writer_guid(dds_writer *w, uint8_t *guid);
 int dds_writer_matched(dds_writer *w, const uint8_t *reader_guid);  // 1: this reader has matched
 int dds_writer_unacknowledged(dds_writer *w);                       // 0: every matched reader has everything
+int dds_writer_heartbeat(dds_writer *w);                            // 0: sent
 void dds_writer_delete(dds_writer *w);
 
 dds_reader *dds_reader_new(dds_participant *p, uintptr_t handle, const char *topic, const char *type, dds_qos qos, char *error);
