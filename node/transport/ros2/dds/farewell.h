@@ -28,8 +28,11 @@ inline bool builtin(const uint8_t *entity) {
 	return false;
 }
 
-// The GUID in a key: a list of parameters that has one of a participant (0x50) or an endpoint (0x5a), or plain CDR of it.
-inline const uint8_t *guid(const uint8_t *p, size_t n) {
+// Parameters begin at multiples of 4 bytes, as submessages do, whatever the length before them; Fast DDS reads both so.
+inline size_t aligned(size_t n) { return (n + 3) & ~size_t{3}; }
+
+// The GUID in a key: a list of parameters that has it under the id of a participant's (0x50) or an endpoint's (0x5a), or plain CDR.
+inline const uint8_t *guid(const uint8_t *p, size_t n, uint16_t wanted) {
 	if (n < 4 || p[0] != 0) return nullptr;
 	if (p[1] < 2) return n == 4 + GUID ? p + 4 : nullptr;
 	if (p[1] > 3) return nullptr;
@@ -38,23 +41,26 @@ inline const uint8_t *guid(const uint8_t *p, size_t n) {
 		uint16_t id = u16(p + at, little), size = u16(p + at + 2, little);
 		at += 4;
 		if (id == 1 || at + size > n) return nullptr;
-		if ((id == 0x50 || id == 0x5a) && size == GUID) return p + at;
-		at += size;
+		if (id == wanted && size == GUID) return p + at;
+		at += aligned(size);
 	}
 	return nullptr;
 }
 
-// payload is where the content of a DATA submessage has its payload; 0: it has none.
+// payload is where the content of a DATA submessage has its payload; 0: it has none, or at a place that is against the standard (a
+// distance under 16, which Fast DDS takes for 16, or one that is no multiple of 4, behind which no PAD could begin).
 inline size_t payload(const uint8_t *c, size_t n, uint8_t flags) {
 	bool little = flags & LITTLE;
-	size_t at = 4 + u16(c + 2, little);
+	uint16_t distance = u16(c + 2, little);
+	if (distance < 16 || distance > 0x7fff || distance % 4 != 0) return 0;
+	size_t at = 4 + distance;
 	if (flags & INLINE_QOS) {
 		for (;;) {
 			if (at + 4 > n) return 0;
 			uint16_t id = u16(c + at, little), size = u16(c + at + 2, little);
 			at += 4;
 			if (id == 1) break;
-			at += size;
+			at += aligned(size);
 		}
 	}
 	return at < n ? at : 0;
@@ -63,7 +69,8 @@ inline size_t payload(const uint8_t *c, size_t n, uint8_t flags) {
 // readable changes a datagram so that the key of what has left is its GUID and no more. CycloneDDS and RustDDS send it as a list of
 // parameters, for which Fast DDS 2.9 has no room (MessageReceiver::proc_Submsg_Data), so that a reader or a writer of theirs would
 // stay matched as long as its participant lives, and that one until its lease is over. The lengths stay: the rest becomes a PAD.
-// It returns how many submessages it has changed; -1: this is no RTPS, or a submessage is longer than the datagram.
+// It returns how many submessages it has changed; -1: this is no RTPS, or a submessage is longer than the datagram (those before it
+// are read all the same).
 inline int readable(uint8_t *b, size_t n) {
 	int changed = 0;
 	if (n < HEADER || memcmp(b, "RTPS", 4) != 0) return -1;
@@ -77,7 +84,7 @@ inline int readable(uint8_t *b, size_t n) {
 		if (kind == DATA && (flags & (DATA_FLAG | KEY_FLAG)) == KEY_FLAG && size >= 20 && builtin(c + 8)) {
 			size_t from = payload(c, size, flags);
 			if (from != 0 && size - from >= GUID + SUBHEADER && from + GUID <= 0xffff && size - from - GUID - SUBHEADER <= 0xffff) {
-				if (const uint8_t *g = guid(c + from, size - from)) {
+				if (const uint8_t *g = guid(c + from, size - from, c[9] == 1 ? 0x50 : 0x5a)) {
 					memmove(c + from, g, GUID);
 					put16(s + 2, static_cast<uint16_t>(from + GUID), little);
 					uint8_t *pad = c + from + GUID;
@@ -87,7 +94,7 @@ inline int readable(uint8_t *b, size_t n) {
 				}
 			}
 		}
-		at += SUBHEADER + size;
+		at += SUBHEADER + aligned(size);
 	}
 	return changed;
 }

@@ -41,6 +41,9 @@ func TestFarewell(t *testing.T) {
 		{"plain CDR", "1509 2800 0000 1000 000003c7 000003c2 00000000 07000000 0001 0000" + gone, "1509 2400 0000 1000 000003c7 000003c2 00000000 07000000" + gone + "0101 0000"},
 		{"after another parameter", "1509 3800 0000 1000 000003c7 000003c2 00000000 07000000 0003 0000 1500 0400 02010000 5a00 1000" + gone + "0100 0000",
 			"1509 2400 0000 1000 000003c7 000003c2 00000000 07000000" + gone + "0101 1000"},
+		{"after its participant's GUID", "1509 4400 0000 1000 000003c7 000003c2 00000000 07000000 0003 0000 5000 1000 0110aaaa bbbbbbbb cccccccc 000001c1 5a00 1000" + gone + "0100 0000",
+			"1509 2400 0000 1000 000003c7 000003c2 00000000 07000000" + gone + "0101 1c00"},
+		{"after a submessage that does not end at a multiple of 4", "8001 0500 1122334455 000000" + flags + "3c00" + to + status + key, "8001 0500 1122334455 000000" + flags + "3000" + short + pad},
 	} {
 		b, want := datagram(t, rtps, c.from), datagram(t, rtps, c.to)
 		size := len(b)
@@ -56,6 +59,9 @@ func TestFarewell(t *testing.T) {
 		"Fast DDS's own": flags + "3000" + short, "no GUID": flags + "3c00" + to + status + strings.Replace(key, "5a00", "5b00", 1),
 		"a parameter beyond the end": flags + "3c00" + to + strings.Replace(status, "0400", "ff00", 1) + key,
 		"nothing":                    "", "an offset beyond the end": flags + "3c00" + strings.Replace(to, "1000", "ffff", 1) + status + key,
+		"an offset into the header":                     flags + "3c00" + strings.Replace(to, "1000", "0c00", 1) + status + key,
+		"an offset of no words":                         flags + "3d00" + strings.Replace(to, "1000", "1100", 1) + "00" + status + key,
+		"a participant's GUID where an endpoint leaves": flags + "3c00" + to + status + strings.Replace(key, "5a00", "5000", 1),
 	} {
 		b := datagram(t, rtps, words)
 		if before := bytes.Clone(b); farewell(b) != 0 || !bytes.Equal(b, before) {
