@@ -30,10 +30,11 @@ type file struct {
 		Description string  `xml:"description,attr"`
 	} `xml:"arg"`
 	Nodes []struct {
-		Name  string `xml:"name,attr"`
-		Pkg   string `xml:"pkg,attr"`
-		Args  string `xml:"args,attr"`
-		Remap []struct {
+		Name      string `xml:"name,attr"`
+		Namespace string `xml:"namespace,attr"`
+		Pkg       string `xml:"pkg,attr"`
+		Args      string `xml:"args,attr"`
+		Remap     []struct {
 			From string `xml:"from,attr"`
 			To   string `xml:"to,attr"`
 		} `xml:"remap"`
@@ -163,7 +164,7 @@ nodes = [a for a in actions if isinstance(a, Node)]
 print(json.dumps({
     "args": {a.args[0]: text(a.kw["default_value"]) for a in actions if isinstance(a, Argument)},
     "remaps": [[f, text(t)] for n in nodes for f, t in n.kw["remappings"]],
-    "names": [text(n.kw["name"]) for n in nodes],
+    "names": [[text(n.kw["namespace"]), text(n.kw["name"])] for n in nodes],
     "command": [text(a) for a in nodes[0].kw["arguments"]],
     "set": sorted(nodes[0].kw["parameters"][1]),
     "file": text(nodes[0].kw["parameters"][0]),
@@ -188,7 +189,7 @@ func TestPythonAndXMLAgree(t *testing.T) {
 		Args         map[string]string
 		Remaps       [][2]string
 		Command, Set []string
-		Names        []string
+		Names        [][2]string
 		File         string
 		Undocumented []string
 	}
@@ -204,12 +205,15 @@ func TestPythonAndXMLAgree(t *testing.T) {
 		t.Errorf("arguments of XML %v\nof Python %v, undocumented %v", args, py.Args, py.Undocumented)
 	}
 	var remaps [][2]string
-	var names []string
+	var names [][2]string
 	for _, n := range f.Nodes {
+		if n.Namespace != "$(var namespace)" { // all in one, so that relative names that are given mean the same topics
+			t.Errorf("%s is in the namespace %q", n.Name, n.Namespace)
+		}
 		for _, r := range n.Remap {
 			remaps = append(remaps, [2]string{r.From, r.To})
 		}
-		names = append(names, n.Name)
+		names = append(names, [2]string{n.Namespace, n.Name})
 	}
 	if !slices.Equal(remaps, py.Remaps) || !slices.Equal(names, py.Names) {
 		t.Errorf("nodes of XML %v remap %v\nof Python %v %v", names, remaps, py.Names, py.Remaps)

@@ -57,11 +57,13 @@ def generate_launch_description():
         package="rviz2",
         executable="rviz2",
         name=["rviz_", value["name"]],
+        namespace=value["namespace"],
         arguments=["-d", PathJoinSubstitution([share, "rviz", "stllm_ros2.rviz"])],
         parameters=[{"use_sim_time": value["use_sim_time"]}],
-        remappings=[  # the displays' topics, as this launch names them
-            ("/stllm/markers", [value["namespace"], "/", value["name"], "/markers"]),
-            ("/stllm/window_path", [value["namespace"], "/", value["name"], "/window_path"]),
+        # The displays' topics, as this launch names them; relative names are in the namespace, as the node's.
+        remappings=[
+            ("/stllm/markers", [value["name"], "/markers"]),
+            ("/stllm/window_path", [value["name"], "/window_path"]),
             ("/map/points", value["map_points"]),
             ("/camera/color/image_raw", value["image"]),
         ],
