@@ -83,7 +83,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	d.Garbage = func(from string, size int) {
-		n.events.add(transport.EventDecode, "UDP", fmt.Sprintf("a datagram of %d bytes from %s to a port of this node is no RTPS, or cut short: dropped", size, from), 1)
+		n.events.add(transport.EventDecode, "UDP", fmt.Sprintf("a datagram of %d bytes from %s to a port of this node is no RTPS, or cut short: what cannot be read of it is dropped", size, from), 1)
 	}
 	if n.participant, err = dds.NewParticipant(d, n.discovered); err != nil {
 		n.cancel()

@@ -241,9 +241,10 @@ func (s *server) answer(ctx context.Context, c call, req msgs.Message) {
 	if data = padded(data); c.header != nil {
 		// CycloneDDS passes over what a writer says before the first heartbeat that it gets from it, and Fast DDS may have sent its
 		// own before the client had met this writer.
-		if err = s.writer.Heartbeat(); err == nil {
-			_, err = s.writer.Write(data)
+		if err := s.writer.Heartbeat(); err != nil { // the answer may arrive all the same
+			s.node.log.Warn().Err(err).Str("service", s.name).Msg("a client's first answer may be lost")
 		}
+		_, err = s.writer.Write(data)
 	} else {
 		to := c.related
 		if to == (dds.GUID{}) {

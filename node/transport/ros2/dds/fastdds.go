@@ -166,7 +166,7 @@ func (w *Writer) Matched(reader GUID) bool {
 // Heartbeat tells all matched readers at once which samples there are; the writer's QoS says that it can.
 func (w *Writer) Heartbeat() error {
 	if C.dds_writer_heartbeat(w.c) != 0 {
-		return errors.New("no heartbeat was sent")
+		return errors.New("no heartbeat was sent (is it in the writer's QoS?)")
 	}
 	return nil
 }

@@ -140,3 +140,78 @@ func TestConfigIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// A heartbeat is sent by a writer that can, by no other; it goes while others like it come and leave, and to readers of any liveliness.
+func TestHeartbeats(t *testing.T) {
+	a, b := participant(t, "a", func(Discovery) {}), participant(t, "b", func(Discovery) {})
+	got := make(chan Sample, 1)
+	r, err := b.NewReader("rr/z", "T_", QoS{Reliable: true, Depth: 1}, nil, func(s Sample) { got <- s })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	qos := QoS{Reliable: true, Depth: 1, Heartbeats: true}
+	w, err := a.NewWriter("rr/z", "T_", qos, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	silent, err := a.NewWriter("rr/silent", "T_", QoS{Reliable: true, Depth: 1}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	if silent.Heartbeat() == nil {
+		t.Error("a writer without heartbeats in its QoS sent one")
+	}
+	done := make(chan error, 1)
+	go func() {
+		for range 50 {
+			other, err := a.NewWriter("rr/other", "T_", qos, nil)
+			if err != nil {
+				done <- err
+				return
+			}
+			err = other.Heartbeat()
+			other.Close()
+			if err != nil {
+				done <- err
+				return
+			}
+		}
+		close(done)
+	}()
+	for coming := true; coming; {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+			coming = false
+		default:
+			if err := w.Heartbeat(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for end := time.Now().Add(20 * time.Second); !w.Matched(r.GUID()); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("not matched within 20 s")
+		}
+	}
+	data := []byte{0, 1, 0, 0, 7, 0, 0, 0}
+	if _, err := w.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Heartbeat(); err != nil {
+		t.Error(err)
+	}
+	select {
+	case s := <-got:
+		if !bytes.Equal(s.Data, data) {
+			t.Errorf("%x", s.Data)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("nothing came")
+	}
+}

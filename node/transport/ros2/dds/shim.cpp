@@ -207,6 +207,9 @@ struct dds_participant {
 	Subscriber *sub = nullptr;
 	std::unique_ptr<ParticipantEvents> events;
 	std::mutex mutex;  // topics are looked up and made by several goroutines
+	// Fast DDS 2.9 keeps a pointer into its list of writers with a liveliness of their own, and uses it outside of the list's lock
+	// (LivelinessManager::assert_liveliness): the list must not grow or shrink meanwhile. No callback takes this lock.
+	std::mutex liveliness;
 
 	Topic *topic(const char *name, const char *type) {
 		std::lock_guard<std::mutex> lock(mutex);
@@ -222,6 +225,12 @@ struct dds_writer {
 	dds_participant *p;
 	DataWriter *dw;
 	std::unique_ptr<WriterEvents> events;
+	bool by_topic;
+
+	// listed is held while the participant's list of such writers changes or is used.
+	std::unique_lock<std::mutex> listed() {
+		return by_topic ? std::unique_lock<std::mutex>(p->liveliness) : std::unique_lock<std::mutex>();
+	}
 };
 
 struct dds_reader {
@@ -335,7 +344,9 @@ dds_writer *dds_writer_new(dds_participant *p, uintptr_t handle, const char *top
 	q.reliable_writer_qos().times.heartbeatPeriod = {0, 100 * 1000 * 1000};
 	auto w = std::make_unique<dds_writer>();
 	w->p = p;
+	w->by_topic = qos.by_topic;
 	w->events = std::make_unique<WriterEvents>(handle);
+	auto lock = w->listed();
 	w->dw = p->pub->create_datawriter(t, q, w->events.get());
 	if (!w->dw) {
 		fail(error, "Fast DDS made no writer (contradicting QoS?)");
@@ -365,10 +376,17 @@ int dds_writer_matched(dds_writer *w, const uint8_t *reader) { return w->events-
 int dds_writer_unacknowledged(dds_writer *w) {
 	return w->dw->wait_for_acknowledgments({0, 0}) == ReturnCode_t::RETCODE_OK ? 0 : 1;
 }
-int dds_writer_heartbeat(dds_writer *w) { return w->dw->assert_liveliness() == ReturnCode_t::RETCODE_OK ? 0 : -1; }
+int dds_writer_heartbeat(dds_writer *w) {
+	if (!w->by_topic) return -1;  // Fast DDS sends none for it
+	auto lock = w->listed();
+	return w->dw->assert_liveliness() == ReturnCode_t::RETCODE_OK ? 0 : -1;
+}
 void dds_writer_delete(dds_writer *w) {
 	w->dw->set_listener(nullptr);
-	w->p->pub->delete_datawriter(w->dw);
+	{
+		auto lock = w->listed();
+		w->p->pub->delete_datawriter(w->dw);
+	}
 	delete w;
 }
 

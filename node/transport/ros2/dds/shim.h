@@ -43,9 +43,11 @@ typedef struct dds_participant dds_participant;
 typedef struct dds_writer dds_writer;
 typedef struct dds_reader dds_reader;
 
-// All functions return NULL or a negative number on failure and put a sentence into error (which has room for 256 bytes).
-// handle is given back in the callbacks (stllm_dds_*), which are implemented in Go.
 int dds_farewell(uint8_t *datagram, size_t size);  // farewell.h's readable, for tests
+
+// All functions return NULL or a negative number on failure; those that make something put a sentence into error (which has room
+// for 256 bytes).
+// handle is given back in the callbacks (stllm_dds_*), which are implemented in Go.
 dds_participant *dds_participant_new(uintptr_t handle, int domain, const char *name, const char *user_data,
                                      const char **interfaces, int n_interfaces, const char **peers, int n_peers,
                                      int multicast, int loopback, int off, char *error);
