@@ -118,6 +118,7 @@ func (r *Robot) connectInputs() error {
 			return err
 		}
 	}
+	r.log.Info().Str("image", names.image).Str("camera_info", names.info).Str("map", names.mapPoints).Str("fixed_frame", p.FixedFrame).Msg("listening")
 	return nil
 }
 

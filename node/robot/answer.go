@@ -13,6 +13,7 @@ import (
 	"github.com/stllm/stllm/msgs"
 	"github.com/stllm/stllm/node/params"
 	"github.com/stllm/stllm/node/stllm"
+	"github.com/stllm/stllm/node/transport"
 	"github.com/stllm/stllm/node/window"
 )
 
@@ -33,7 +34,7 @@ func (r *Robot) snapshot(q *question) (code uint16, sentence string) {
 		if w := r.s.maps.waiting; w != nil {
 			return msgs.AnswerErrorTfUnavailable, fmt.Sprintf("The map in frame %q waits for its transform to %q: %s", w.frameID, p.FixedFrame, explain(w.waitErr))
 		}
-		return msgs.AnswerErrorNoMap, fmt.Sprintf("No map has come yet on %s; publish a PointCloud2 there, latched or repeated.", r.ends.mapTopic)
+		return msgs.AnswerErrorNoMap, r.misfit(fmt.Sprintf("No map has come yet on %s; publish a PointCloud2 there, latched or repeated.", r.ends.mapTopic), r.ends.mapTopic)
 	}
 	scene := *r.s.maps.current
 	q.outcome.Map = &scene
@@ -71,15 +72,15 @@ func (r *Robot) noFrames(q *question, newest window.Frame, any bool) (uint16, st
 	fresh := r.s.lastImage != 0 && r.s.lastImage >= q.stamp-int64(params.Seconds(p.StaleCameraTimeout))
 	switch {
 	case r.cfg.Transport.Clock().Simulated() && q.stamp == 0:
-		return msgs.AnswerErrorEmptyWindow, "Simulated time has not started: no /clock message has come."
+		return msgs.AnswerErrorEmptyWindow, "Simulated time has not started: no /clock message has come; publish it (stllm bag play --clock), or restart with use_sim_time false."
 	case images == 0:
-		return msgs.AnswerErrorEmptyWindow, fmt.Sprintf("No image has come yet on %s or its /compressed topic; start the camera or remap the topic.", camera)
+		return msgs.AnswerErrorEmptyWindow, r.misfit(fmt.Sprintf("No image has come yet on %s or its /compressed topic; start the camera or remap the topic.", camera), camera, r.ends.compressedTopic)
 	case lookedBack:
 		return msgs.AnswerErrorEmptyWindow, fmt.Sprintf("The question is about a moment %.1f s before the newest image, which the window does not hold any more; window_duration is %g s.", float64(r.s.lastImage-q.stamp)/1e9, p.WindowDuration)
 	case !fresh:
 		return msgs.AnswerErrorStaleCamera, fmt.Sprintf("The camera has stopped: the newest image is %.1f s older than the question, stale_camera_timeout is %g s; check %s.", float64(q.stamp-r.s.lastImage)/1e9, p.StaleCameraTimeout, camera)
 	case r.s.cameras.latest == nil:
-		return msgs.AnswerErrorNoCameraInfo, fmt.Sprintf("Images come, but no camera_info on %s; publish it there or remap ~camera_info.", r.ends.infoTopic)
+		return msgs.AnswerErrorNoCameraInfo, r.misfit(fmt.Sprintf("Images come, but no camera_info on %s; publish it there or remap ~camera_info.", r.ends.infoTopic), r.ends.infoTopic)
 	case r.s.cameras.latest.err != nil:
 		return msgs.AnswerErrorNoCameraInfo, "The camera_info cannot be used: " + r.s.cameras.latest.err.Error()
 	}
@@ -102,6 +103,18 @@ func (r *Robot) noFrames(q *question, newest window.Frame, any bool) (uint16, st
 		return msgs.AnswerErrorEmptyWindow, fmt.Sprintf("Images come, but none is in the window (%s); the last one was dropped (%s): %s", age, last.Cause, last.Detail)
 	}
 	return msgs.AnswerErrorEmptyWindow, fmt.Sprintf("The window is empty at that moment (%s).", age)
+}
+
+// misfit is a sentence about topics on which nothing has come, with what is known of publishers there that this node cannot hear.
+func (r *Robot) misfit(sentence string, topics ...string) string {
+	for _, topic := range topics {
+		for _, kind := range []transport.EventKind{transport.EventTypeMismatch, transport.EventIncompatibleQoS} {
+			if trouble := r.s.troubles[troubleKey(kind, topic)]; trouble != "" {
+				return sentence + " A publisher does not fit: " + trouble
+			}
+		}
+	}
+	return sentence
 }
 
 // makeAnswers is the worker of answers: one at a time.

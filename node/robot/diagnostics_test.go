@@ -2,6 +2,7 @@ package robot
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stllm/stllm/msgs"
@@ -73,5 +74,40 @@ func TestDiagnosticsOfTheTransport(t *testing.T) {
 		if values[key] != want {
 			t.Errorf("%s is %q, expected %q", key, values[key], want)
 		}
+	}
+}
+
+// A publisher that is there and cannot be heard is told of where its messages are missed, not only when it was found.
+func TestWhatDoesNotFitIsNamed(t *testing.T) {
+	for _, c := range []struct {
+		name, topic string
+		kind        transport.EventKind
+		send        func(g *rig)
+		code        uint16
+		status      string
+	}{
+		{"raw images", "/cam/image_raw", transport.EventIncompatibleQoS, func(*rig) {}, msgs.AnswerErrorEmptyWindow, "camera"},
+		{"compressed images", "/cam/image_raw/compressed", transport.EventTypeMismatch, func(*rig) {}, msgs.AnswerErrorEmptyWindow, "camera"},
+		{"camera_info", "/cam/camera_info", transport.EventIncompatibleQoS, func(g *rig) { g.image(t0) }, msgs.AnswerErrorNoCameraInfo, "camera"},
+		{"map", "/stllm/map_points", transport.EventIncompatibleQoS, func(g *rig) { g.info(); g.tf(t0); g.image(t0) }, msgs.AnswerErrorNoMap, "map"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			const trouble = "offers best_effort, wants reliable"
+			events := make(chan transport.Event, 1)
+			events <- transport.Event{Kind: c.kind, Topic: c.topic, Message: trouble, Count: 1}
+			g := newRig(t, &fakeModel{}, func(c *Config) {
+				c.Transport = lossy{c.Transport, events}
+				c.Params.DiagnosticsRate = 100
+			})
+			c.send(g)
+			g.until("the status says it", func() bool {
+				_, message := g.values("stllm: " + c.status)
+				return strings.HasSuffix(message, trouble) && strings.Contains(message, "no ")
+			})
+			g.settle()
+			if a := g.ask("?"); a.ErrorCode != c.code || !strings.HasSuffix(a.ErrorMessage, trouble) {
+				t.Errorf("%d: %s", a.ErrorCode, a.ErrorMessage)
+			}
+		})
 	}
 }

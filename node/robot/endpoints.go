@@ -18,8 +18,8 @@ import (
 
 // endpoints are the robot's ends of topics, services and actions. Made once, by connect.
 type endpoints struct {
-	imageTopic, infoTopic, mapTopic string
-	streamInterval                  atomic.Int64 // ns
+	imageTopic, compressedTopic, infoTopic, mapTopic string
+	streamInterval                                   atomic.Int64 // ns
 
 	answer, answerText, answerStream, markers, path, diagnostics transport.Publisher
 
@@ -47,7 +47,7 @@ func (r *Robot) connect() error {
 		return err
 	}
 	e.images = make([]transport.Subscription, 2)
-	e.imageTopic, e.infoTopic, e.mapTopic = names.image, names.info, names.mapPoints
+	e.imageTopic, e.compressedTopic, e.infoTopic, e.mapTopic = names.image, names.compressed, names.info, names.mapPoints
 
 	publish := func(to *transport.Publisher, name string, sample msgs.Message, qos transport.QoS) {
 		if err != nil {

@@ -197,11 +197,13 @@ func (r *Robot) warn(key, message string) {
 // maxTroubles bounds what /diagnostics goes on telling.
 const maxTroubles = 64
 
+func troubleKey(kind transport.EventKind, topic string) string { return string(kind) + " " + topic }
+
 // event takes note of trouble on the wire.
 func (r *Robot) event(e transport.Event) {
 	r.s.events[e.Kind] += max(1, e.Count)
 	r.s.lastEvent = e.Message
-	if key := string(e.Kind) + " " + e.Topic; len(r.s.troubles) < maxTroubles || r.s.troubles[key] != "" {
+	if key := troubleKey(e.Kind, e.Topic); len(r.s.troubles) < maxTroubles || r.s.troubles[key] != "" {
 		r.s.troubles[key] = e.Message
 	}
 	r.warn("event "+string(e.Kind)+e.Topic, e.Message)

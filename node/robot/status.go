@@ -70,7 +70,7 @@ type Status struct {
 	MapError               string
 	Maps, MapFailures      uint64 // messages
 
-	ModelID, ModelState string // state: ready, loading, inactive, or the error
+	ModelID, ModelState string // state: ready, loading, not loaded, inactive, or the error
 
 	Asked, Answered uint64
 	Errors          map[uint16]uint64 // by code
@@ -108,6 +108,8 @@ func (r *Robot) status() Status {
 	switch {
 	case s.modelErr != nil:
 		st.ModelState = s.modelErr.Error()
+	case s.model == nil && !s.active:
+		st.ModelState = "not loaded" // a managed node that is not configured, or is being configured
 	case s.model == nil:
 		st.ModelState = "loading"
 	case !s.active:
@@ -178,11 +180,11 @@ func (r *Robot) cameraStatus(st *Status, clock int64, hz float64) msgs.Diagnosti
 	d := r.diagnostic("camera")
 	switch {
 	case st.Images == 0:
-		set(d, msgs.DiagnosticStatusStale, "no image on %s", r.ends.imageTopic)
+		set(d, msgs.DiagnosticStatusStale, "%s", r.misfit("no image on "+r.ends.imageTopic+" or its /compressed topic.", r.ends.imageTopic, r.ends.compressedTopic))
 	case age(clock, st.LastImage) > r.s.params.StaleCameraTimeout:
 		set(d, msgs.DiagnosticStatusError, "the camera has stopped")
 	case st.CameraInfos == 0:
-		set(d, msgs.DiagnosticStatusError, "no camera_info on %s", r.ends.infoTopic)
+		set(d, msgs.DiagnosticStatusError, "%s", r.misfit("no camera_info on "+r.ends.infoTopic+".", r.ends.infoTopic))
 	case st.CameraError != "":
 		set(d, msgs.DiagnosticStatusError, "%s", st.CameraError)
 	}
@@ -223,7 +225,7 @@ func (r *Robot) mapStatus(st *Status, clock int64) msgs.DiagnosticStatus {
 	case st.MapID == "" && st.MapWorking:
 		set(d, msgs.DiagnosticStatusWarn, "the first map is being encoded")
 	case st.MapID == "":
-		set(d, msgs.DiagnosticStatusWarn, "no map on %s", r.ends.mapTopic)
+		set(d, msgs.DiagnosticStatusWarn, "%s", r.misfit("no map on "+r.ends.mapTopic+".", r.ends.mapTopic))
 	}
 	add(d, "messages", st.Maps)
 	add(d, "unusable messages", st.MapFailures)
@@ -242,7 +244,7 @@ func (r *Robot) modelStatus(st *Status) msgs.DiagnosticStatus {
 	d := r.diagnostic("model")
 	switch st.ModelState {
 	case "ready":
-	case "loading", "inactive":
+	case "loading", "not loaded", "inactive":
 		set(d, msgs.DiagnosticStatusWarn, "%s", st.ModelState)
 	default:
 		set(d, msgs.DiagnosticStatusError, "%s", st.ModelState)

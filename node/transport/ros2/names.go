@@ -26,6 +26,15 @@ func wireType(typ, kind string) string {
 	return pkg + "::" + kind + "::dds_::" + name + "_"
 }
 
+// rosType turns "std_msgs::msg::dds_::String_" into "std_msgs/msg/String", as ROS 2's tools write it. Another middleware's own types
+// stay as they are.
+func rosType(wire string) string {
+	if pkg, name, ok := strings.Cut(wire, "::dds_::"); ok {
+		return strings.ReplaceAll(pkg, "::", "/") + "/" + strings.TrimSuffix(name, "_")
+	}
+	return wire
+}
+
 // rosName takes a topic's prefix off: "rt/a/b" is "/a/b".
 func rosName(wire string) string {
 	if _, rest, ok := strings.Cut(wire, "/"); ok {

@@ -63,3 +63,16 @@ func TestWireNames(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestROSType(t *testing.T) {
+	for wire, want := range map[string]string{
+		wireType("std_msgs/String", "msg"):        "std_msgs/msg/String",
+		wireType("stllm_msgs/Ask_Goal", "action"): "stllm_msgs/action/Ask_Goal",
+		"HelloWorld": "HelloWorld",
+		"a::b_":      "a::b_",
+	} {
+		if got := rosType(wire); got != want {
+			t.Errorf("%s: got %s, expected %s", wire, got, want)
+		}
+	}
+}

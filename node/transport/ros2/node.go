@@ -195,7 +195,7 @@ func (n *Node) compare(d dds.Discovery) {
 	}
 	if d.Type != l.typ {
 		n.events.add(transport.EventTypeMismatch, rosName(d.Topic),
-			fmt.Sprintf("%s: %s %s %s, this node has %s; remap one of them", rosName(d.Topic), who, verb, d.Type, l.typ), 1)
+			fmt.Sprintf("%s: %s %s %s, this node has %s; remap one of them", rosName(d.Topic), who, verb, rosType(d.Type), rosType(l.typ)), 1)
 		return
 	}
 	if h := userValue(d.UserData, "typehash"); h != "" && l.hash != "" && h != l.hash {

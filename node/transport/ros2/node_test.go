@@ -245,7 +245,7 @@ func TestIncompatibleQoSAndTypes(t *testing.T) {
 	speak(t, a, "other", &msgs.String{}, transport.DefaultQoS())
 	hear(t, b, "other", &msgs.Bool{}, transport.DefaultQoS())
 	for _, n := range []*Node{a, b} {
-		if e := event(t, n, transport.EventTypeMismatch); e.Topic != "/other" || !strings.Contains(e.Message, "Bool_") || !strings.Contains(e.Message, "String_") {
+		if e := event(t, n, transport.EventTypeMismatch); e.Topic != "/other" || !strings.Contains(e.Message, " std_msgs/msg/Bool") || !strings.Contains(e.Message, " std_msgs/msg/String") {
 			t.Errorf("%+v", e)
 		}
 	}

@@ -118,7 +118,7 @@ func (n *Node) incompatible(kind dds.Kind, wire string, qos dds.QoS, policy int)
 		if kind == dds.KindWriter {
 			message = fmt.Sprintf("%s: %s wants %s, this node offers %s", rosName(wire), who, policies(d.Reliable, d.TransientLocal), own)
 		}
-		n.events.add(transport.EventIncompatibleQoS, rosName(wire), message+": incompatible "+dds.PolicyName(policy)+"; change the qos_ parameters of one", 1)
+		n.events.add(transport.EventIncompatibleQoS, rosName(wire), message+": incompatible "+dds.PolicyName(policy)+"; make one of the two fit (this node's are its qos_ parameters)", 1)
 		told = true
 	}
 	if !told {
