@@ -19,13 +19,22 @@ import (
 	"github.com/stllm/stllm/node/trainer/weights"
 )
 
+// floor is the logit below which a class is as absent as can be, and floorWeight the weight of what is below, squared.
+const (
+	floor       = -10
+	floorWeight = 0.01
+)
+
 // presence is the loss of dense labels: features [n, D] against sign [n, directions], 1 where a class is there and -1 where it
-// is not, with a weight each (0: nobody knows). It is the mean over weighted entries of -log σ(sign·logit).
+// is not, with a weight each (0: nobody knows). It is the mean over weighted entries of -log σ(sign·logit), and of a penalty on
+// logits below floor: they say no more, and what is free to fall to -30 disturbs every other product with the feature.
 func presence(g *graph.Graph, features *graph.Value, s *lookup.Space, directions [][]float32, sign, weight *graph.Value) *graph.Value {
 	n := len(directions)
 	half := g.Slice(features, len(features.Shape)-1, 0, int64(s.Half))
 	logits := g.Shift(g.Scale(g.MatMul(half, g.Floats(graph.Float32, s.Matrix(directions), s.Half, n)), lookup.Scale), lookup.Shift)
-	loss := g.Neg(g.Mul(g.Log(g.Shift(g.Sigmoid(g.Mul(logits, sign)), 1e-9)), weight))
+	likely := g.Log(g.Shift(g.Sigmoid(g.Mul(logits, sign)), 1e-9))
+	low := g.Relu(g.Shift(g.Neg(logits), floor))
+	loss := g.Mul(g.Sub(g.Scale(g.Mul(low, low), floorWeight), likely), weight)
 	for range loss.Shape {
 		loss = g.Sum(loss, 0, false)
 	}
