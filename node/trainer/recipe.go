@@ -49,12 +49,12 @@ type Recipe struct {
 // NanoRecipe is how the shipped model was trained.
 func NanoRecipe(c *config.Config) Recipe {
 	return Recipe{
-		Seed: 1, Kitchens: 2600, FirstSeed: 1, HeldOut: 40, HeldOutSeed: 900_000,
+		Seed: 1, Kitchens: 3200, FirstSeed: 1, HeldOut: 40, HeldOutSeed: 900_000,
 		Shape: record.Shape{Format: record.Format, Edge: c.VisionConfig.ImageSize, Grid: c.VisionConfig.Grid(), Voxel: c.VoxelSize, Frames: c.NumFrames,
 			Windows: 3, Questions: 48, PoseTrans: 0.02, PoseTurn: 1, Margin: 0.05},
 		Stages: map[string]StageRecipe{
 			StagePoints: {Steps: 4500, Micro: 2, Schedule: Schedule{Peak: 3e-3, WarmUp: 0.03, Decay: 0.6}, Every: 500},
-			StageVision: {Steps: 18000, Micro: 1, Schedule: Schedule{Peak: 1.5e-3, WarmUp: 0.03, Decay: 0.6}, Every: 500},
+			StageVision: {Steps: 20000, Micro: 1, Schedule: Schedule{Peak: 1.5e-3, WarmUp: 0.03, Decay: 0.6}, Every: 500},
 			StageAlign:  {Steps: 1200, Micro: 2, Schedule: Schedule{Peak: 1e-3, WarmUp: 0.03, Decay: 0.3}, Every: 400},
 			StageJoint:  {Steps: 20000, Micro: 2, Schedule: Schedule{Peak: 6e-4, WarmUp: 0.02, Decay: 0.6}, Every: 1000},
 		},
