@@ -18,18 +18,34 @@ type Ablation string
 
 // The runs. A score that the blind run reaches shows nothing of what was seen (arXiv 2603.23523).
 const (
-	None      Ablation = "none"
-	Blind     Ablation = "blind"      // the question alone: no pictures, no poses, no map
-	NoPoints  Ablation = "no-points"  // without the map, its extent included; pictures and poses stay
-	NoVideo   Ablation = "no-video"   // without the pictures; the camera's path and the map stay
-	WrongPose Ablation = "wrong-pose" // every pose is another frame's, turned by 60° to 300° about the camera's vertical axis
+	None     Ablation = "none"
+	Blind    Ablation = "blind"     // the question alone: no pictures, no poses, no map
+	NoPoints Ablation = "no-points" // without the map, its extent included; pictures and poses stay
+	NoVideo  Ablation = "no-video"  // without the pictures; the camera's path and the map stay
+	// Still is what is left without any video: no pictures, and no path of the camera, which stands all the time where it stands
+	// when the question is asked; the map stays.
+	Still Ablation = "still"
+	// ShuffledFrames draws the order of all frames but the last: each stands, with its pose, at another one's time.
+	ShuffledFrames Ablation = "shuffled-frames"
+	WrongPose      Ablation = "wrong-pose" // every pose is another frame's, turned by 60° to 300° about the camera's vertical axis
 	// Shuffled asks nobody: every item gets the whole run's answer to another item of its task. What it scores, the mix of
 	// answers scores without regard to what was asked and seen.
 	Shuffled Ablation = "shuffled"
 )
 
 // Ablations are all runs in the order of reports.
-func Ablations() []Ablation { return []Ablation{None, Blind, NoPoints, NoVideo, WrongPose, Shuffled} }
+func Ablations() []Ablation {
+	return []Ablation{None, Blind, NoPoints, NoVideo, Still, ShuffledFrames, WrongPose, Shuffled}
+}
+
+// AblationNames lists them for people.
+func AblationNames() string {
+	var names []string
+	for _, a := range Ablations() {
+		names = append(names, string(a))
+	}
+	return strings.Join(names, ", ")
+}
 
 // ParseAblations reads a list such as "none,blind". An empty one is the whole run alone.
 func ParseAblations(s string) ([]Ablation, error) {
@@ -40,7 +56,7 @@ func ParseAblations(s string) ([]Ablation, error) {
 		case a == "" && s == "":
 			a = None
 		case !slices.Contains(Ablations(), a):
-			return nil, fmt.Errorf("ablation %q is not known, expected some of none, blind, no-points, no-video, wrong-pose, shuffled, joined by commas", a)
+			return nil, fmt.Errorf("ablation %q is not known, expected some of %s, joined by commas", a, AblationNames())
 		}
 		if slices.Contains(out, a) {
 			return nil, fmt.Errorf("ablation %q is named twice", a)
@@ -58,15 +74,22 @@ func (a Ablation) apply(c *Clip, id string, seed uint64) *Clip {
 		return &Clip{}
 	case NoPoints:
 		out.Map = nil
-	case NoVideo:
+	case NoVideo, Still:
 		out.Frames = slices.Clone(c.Frames)
 		for i := range out.Frames {
 			out.Frames[i].Picture = nil
+			if a == Still {
+				out.Frames[i].Pose, out.Path = c.Frames[len(c.Frames)-1].Pose, nil
+			}
+		}
+	case ShuffledFrames:
+		out.Frames, out.Path = slices.Clone(c.Frames), nil
+		for i, k := range chance(id, seed).Perm(max(0, len(c.Frames)-1)) {
+			out.Frames[i] = c.Frames[k]
+			out.Frames[i].Stamp = c.Frames[i].Stamp
 		}
 	case WrongPose:
-		h := fnv.New64a()
-		h.Write([]byte(id))
-		angle := (60 + 240*rand.New(rand.NewPCG(seed, h.Sum64())).Float64()) * math.Pi / 180
+		angle := (60 + 240*chance(id, seed).Float64()) * math.Pi / 180
 		// Optical frames have y down, so this is a turn on the spot.
 		turn := geometry.Transform{Rotation: quat.Number{Real: math.Cos(angle / 2), Jmag: math.Sin(angle / 2)}}
 		out.Frames = slices.Clone(c.Frames)
@@ -76,4 +99,11 @@ func (a Ablation) apply(c *Clip, id string, seed uint64) *Clip {
 		out.Path = nil
 	}
 	return &out
+}
+
+// chance is an item's own source of chance.
+func chance(id string, seed uint64) *rand.Rand {
+	h := fnv.New64a()
+	h.Write([]byte(id))
+	return rand.New(rand.NewPCG(seed, h.Sum64()))
 }

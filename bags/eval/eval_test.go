@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"gonum.org/v1/gonum/num/quat"
+	"gonum.org/v1/gonum/spatial/r3"
 
 	"github.com/stllm/stllm/bags/metrics"
 	"github.com/stllm/stllm/node/geometry"
@@ -173,7 +174,7 @@ func TestAblations(t *testing.T) {
 	if s.Runs[None].LabelAccuracy != 1 {
 		t.Errorf("whole run: %g", s.Runs[None].LabelAccuracy)
 	}
-	for _, a := range []Ablation{Blind, NoPoints, NoVideo} {
+	for _, a := range []Ablation{Blind, NoPoints, NoVideo, Still} {
 		in := s.Runs[a].Intervals.LabelAccuracy
 		if !(in.Low <= 0.125 && 0.125 <= in.High) {
 			t.Errorf("%s: %+v, chance is 0.125", a, in)
@@ -181,6 +182,43 @@ func TestAblations(t *testing.T) {
 	}
 	if s.Runs[WrongPose].LabelAccuracy > 0.05 { // 60° to 300° is never the same eighth
 		t.Errorf("wrong poses: %g", s.Runs[WrongPose].LabelAccuracy)
+	}
+}
+
+// Without the path every frame stands where the last one does; in another order, frames keep their poses and times do not move.
+func TestAblationsOfTime(t *testing.T) {
+	c := &Clip{Path: []geometry.Transform{{}}}
+	for i := range 8 {
+		c.Frames = append(c.Frames, Frame{Name: fmt.Sprint(i), Stamp: int64(i), Picture: &imaging.RGB{}, Pose: geometry.Transform{Translation: r3.Vec{X: float64(i)}}})
+	}
+	still := Still.apply(c, "q", 1)
+	for _, f := range still.Frames {
+		if f.Picture != nil || f.Pose != c.Frames[7].Pose || still.Path != nil {
+			t.Fatalf("still: %+v", f)
+		}
+	}
+	moved := 0
+	shuffled := ShuffledFrames.apply(c, "q", 1).Frames
+	seen := map[string]bool{}
+	for i, f := range shuffled {
+		if f.Stamp != int64(i) || fmt.Sprint(f.Pose.Translation.X) != f.Name {
+			t.Errorf("place %d has frame %s of time %d at %g m", i, f.Name, f.Stamp, f.Pose.Translation.X)
+		}
+		if f.Name != fmt.Sprint(i) {
+			moved++
+		}
+		seen[f.Name] = true
+	}
+	if moved < 2 || len(seen) != 8 || shuffled[7].Name != "7" {
+		t.Errorf("%d frames moved, %d are there, the last is %s", moved, len(seen), shuffled[7].Name)
+	}
+	if c.Frames[3].Name != "3" || c.Path == nil {
+		t.Error("the clip itself was changed")
+	}
+	for _, a := range []Ablation{Still, ShuffledFrames} {
+		if got := a.apply(&Clip{}, "q", 1); len(got.Frames) != 0 {
+			t.Errorf("%s of no frames: %v", a, got.Frames)
+		}
 	}
 }
 

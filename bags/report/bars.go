@@ -62,6 +62,10 @@ func colour(r eval.Ablation) string {
 		return "#e69f00"
 	case eval.NoVideo:
 		return "#56b4e9"
+	case eval.Still:
+		return "#009e73"
+	case eval.ShuffledFrames:
+		return "#d55e00"
 	case eval.Shuffled:
 		return "#f0e442"
 	}

@@ -36,7 +36,7 @@ type evalFlags struct {
 
 func (e *evalFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&e.out, "out", "", "folder for the results; a run that was broken off goes on in it")
-	f.StringVar(&e.ablate, "ablate", "none", "runs, joined by commas: none, blind, no-points, no-video, wrong-pose, shuffled")
+	f.StringVar(&e.ablate, "ablate", "none", "runs, joined by commas: "+eval.AblationNames())
 	f.StringVar(&e.task, "task", "", "only items of this task: relative_direction, relative_distance, find_my_item, furniture_affordance or action_planning")
 	f.IntVar(&e.limit, "limit", 0, "items at most, drawn by the seed; 0: all")
 	f.Uint64Var(&e.seed, "seed", 1, "of the draw, of wrong poses, of the shuffle and of the intervals")
