@@ -272,7 +272,7 @@ func TestModel(t *testing.T) {
 		items[i].Open = func(context.Context) (*Clip, error) { return shared, nil }
 	}
 	run(t, Options{Source: List{"made", items}, Answerer: NewModel(f, stllm.Decoding{}, true), Runs: Ablations()})
-	if f.frames != 2 || f.maps != 2 || len(f.requests) != 10 { // the clip's one picture and map, and what stands for them
+	if f.frames != 2 || f.maps != 2 || len(f.requests) != 14 { // the clip's one picture and map, and what stands for them
 		t.Errorf("%d frames and %d maps encoded for %d answers", f.frames, f.maps, len(f.requests))
 	}
 	for i, want := range []struct {
@@ -280,7 +280,8 @@ func TestModel(t *testing.T) {
 		frames           int
 		evidence, moving bool
 	}{{stllm.Ablation{}, 4, true, true}, {stllm.Ablation{NoVideo: true, NoPoints: true}, 5, false, false}, {stllm.Ablation{NoPoints: true}, 4, false, true},
-		{stllm.Ablation{NoVideo: true}, 4, false, true}, {stllm.Ablation{}, 4, false, true}} {
+		{stllm.Ablation{NoVideo: true}, 4, false, true}, {stllm.Ablation{NoVideo: true}, 4, false, true}, {stllm.Ablation{}, 4, false, true},
+		{stllm.Ablation{}, 4, false, true}} {
 		r := f.requests[i]
 		if r.Ablate != want.ablate || len(r.Frames) != want.frames || r.Evidence != want.evidence || (r.Frames[0].Pose.Rotation.Real != 1) != want.moving {
 			t.Errorf("%s: %+v of %d frames, evidence %v, pose %+v", Ablations()[i], r.Ablate, len(r.Frames), r.Evidence, r.Frames[0].Pose)
