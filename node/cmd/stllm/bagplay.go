@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -140,8 +141,19 @@ func newPlayer(node transport.Transport, bag bags.Reader, o playFlags, log zerol
 		}
 		p.pubs[c.Topic], p.types[c.Topic] = pub, c.Type
 	}
+	for _, t := range o.topics {
+		if !holds(bag, t) {
+			return nil, fmt.Errorf("--topics %s: it is not in the bag; stllm bag info lists what is", t)
+		}
+	}
 	if len(p.pubs) == 0 {
 		return nil, errors.New("there is nothing to play: no topic of a known type was chosen")
+	}
+	for _, r := range o.remaps {
+		from, _, _ := strings.Cut(r, ":=")
+		if t := "/" + strings.TrimPrefix(from, "/"); p.pubs[t] == nil && t != "/clock" {
+			log.Warn().Str("remap", r).Msg("there is no such topic among those that are played; stllm bag info lists what the bag holds")
+		}
 	}
 	for _, t := range o.need {
 		if p.pubs[t] == nil {
@@ -156,6 +168,10 @@ func newPlayer(node transport.Transport, bag bags.Reader, o playFlags, log zerol
 		p.clock = pub
 	}
 	return p, nil
+}
+
+func holds(bag bags.Reader, topic string) bool {
+	return slices.ContainsFunc(bag.Info().Connections, func(c *bags.Connection) bool { return c.Topic == topic })
 }
 
 // offered reads the quality that was recorded, as far as it matters here. Bags up to Humble have the numbers of rmw's enums.

@@ -82,7 +82,7 @@ func TestPlay(t *testing.T) {
 		}
 	}
 	var said strings.Builder
-	p, err := newPlayer(node, bag, playFlags{rate: 1, clock: true}, zerolog.New(&said))
+	p, err := newPlayer(node, bag, playFlags{rate: 1, clock: true, remaps: []string{"/chat:=/a", "map_name:=/b", "/clock:=/c", "/chatt:=/d"}}, zerolog.New(&said))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,11 +99,17 @@ func TestPlay(t *testing.T) {
 	if !slices.IsSorted(clock) || len(clock) < 4 || clock[0] != begin || clock[len(clock)-1] != begin+60e6 {
 		t.Errorf("clock %v, expected from %d to %d", clock, begin, begin+int64(60e6))
 	}
+	if n := strings.Count(said.String(), ":=/"); n != 1 || !strings.Contains(said.String(), "/chatt:=/d") {
+		t.Errorf("one remap is of no topic, said of %d: %s", n, said.String())
+	}
 	if !strings.Contains(said.String(), "strange_msgs/Thing") {
 		t.Errorf("the topic that is left out is not named: %s", said.String())
 	}
 	if _, err := newPlayer(node, bag, playFlags{topics: []string{"/strange"}}, zerolog.Nop()); err == nil {
 		t.Error("nothing to play, and no error")
+	}
+	if _, err := newPlayer(node, bag, playFlags{topics: []string{"/absent"}}, zerolog.Nop()); err == nil || !strings.Contains(err.Error(), "/absent") {
+		t.Errorf("a topic that the bag does not hold was asked for: %v", err)
 	}
 	if _, err := newPlayer(node, bag, playFlags{need: []string{"/none"}}, zerolog.Nop()); err == nil {
 		t.Error("a needed topic is not there, and no error")

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stllm/stllm/node/ort"
+	"github.com/stllm/stllm/node/transport/ros2"
 	"github.com/stllm/stllm/node/transport/ros2/dds"
 )
 
@@ -60,9 +61,12 @@ func (a *app) doctor(ctx context.Context) error {
 		note("GPU", "no NVIDIA driver is loaded; the CPU is used")
 	}
 	a.rosMaster(ctx, note)
-	if dds.Available {
+	switch err := ros2.CheckEnvironment(); {
+	case dds.Available && err != nil:
+		line(false, "ROS 2", "%v", err)
+	case dds.Available:
 		note("ROS 2", "Fast DDS is built in; ROS_DOMAIN_ID=%q", os.Getenv("ROS_DOMAIN_ID"))
-	} else {
+	default:
 		note("ROS 2", "this binary was built without Fast DDS (apt-get install libfastrtps-dev libfastcdr-dev, then make build)")
 	}
 	if b, err := os.ReadFile("/proc/sys/net/core/rmem_max"); err == nil {

@@ -246,7 +246,7 @@ func TestROSParameters(t *testing.T) {
 	}
 	var log strings.Builder
 	a := &app{log: zerolog.New(&log).Level(zerolog.InfoLevel)}
-	rf := robotFlags{set: map[string]string{"frames": "2", "top_k": "9"}}
+	rf := robotFlags{set: map[string]string{"frames": "2", "top_k:": "9"}} // -p top_k:=9
 	args, err := ros2.ParseArguments([]string{"--ros-args", "--log-level", "warn", "--params-file", file, "-p", "frames:=4"})
 	if err != nil {
 		t.Fatal(err)

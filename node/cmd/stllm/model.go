@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -94,6 +95,9 @@ func (m *modelFlags) numbers() error {
 // folder finds the model folder; the built-in model is unpacked into the cache when it is not there yet.
 func (m *modelFlags) folder(ctx context.Context) (string, error) {
 	if m.dir != "nano" {
+		if _, err := os.Stat(m.dir); errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("there is no model folder %q; the name of the built-in model is nano", m.dir)
+		}
 		return m.dir, nil
 	}
 	cache, err := ort.CacheDir()

@@ -92,3 +92,13 @@ func TestLayersOf(t *testing.T) {
 		t.Errorf("%+v, expected %+v", got, want)
 	}
 }
+
+func TestModelFolderThatIsNotThere(t *testing.T) {
+	m := modelFlags{dir: filepath.Join(t.TempDir(), "nanoo")}
+	if _, err := m.folder(t.Context()); err == nil || !strings.Contains(err.Error(), "nanoo") || !strings.Contains(err.Error(), "built-in model is nano") {
+		t.Errorf("%v, expected an error that names the folder and the built-in model", err)
+	}
+	if dir, err := (&modelFlags{dir: t.TempDir()}).folder(t.Context()); err != nil || dir == "" {
+		t.Errorf("a folder that is there: %v", err)
+	}
+}

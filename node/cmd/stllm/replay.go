@@ -31,7 +31,7 @@ type robotFlags struct {
 
 func (r *robotFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&r.file, "params", "", "parameter file (launch/stllm.yaml lists all parameters with units and ranges)")
-	f.StringToStringVarP(&r.set, "param", "p", nil, "set a parameter: name=value; may be repeated")
+	f.StringToStringVarP(&r.set, "param", "p", nil, "set a parameter: name=value (or name:=value); may be repeated")
 	f.BoolVar(&r.evidence, "evidence", false, "return which frames and places the answer looked at")
 }
 
@@ -44,7 +44,8 @@ func (r *robotFlags) parameters() (params.Parameters, error) {
 		}
 	}
 	for name, value := range r.set {
-		if err := p.Set(name, value); err != nil {
+		// Who knows ROS writes := here, too.
+		if err := p.Set(strings.TrimSuffix(name, ":"), value); err != nil {
 			return p, usageError{err}
 		}
 	}

@@ -37,6 +37,15 @@ type Config struct {
 // resolveTime is how long a static peer's name may take to resolve.
 const resolveTime = 5 * time.Second
 
+// CheckEnvironment says what is wrong with the ROS 2 variables of this process, as New would.
+func CheckEnvironment() error {
+	c, err := Config{}.withEnvironment()
+	if err == nil {
+		_, err = c.dds()
+	}
+	return err
+}
+
 func (c Config) withEnvironment() (Config, error) {
 	if c.Name == "" {
 		c.Name = defaultName

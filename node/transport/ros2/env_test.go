@@ -53,11 +53,7 @@ func TestEnvironment(t *testing.T) {
 			clearEnvironment(t)
 			name, value, _ := strings.Cut(bad, "=")
 			t.Setenv(name, value)
-			cfg, err := Config{}.withEnvironment()
-			if err == nil {
-				_, err = cfg.dds()
-			}
-			if err == nil || !strings.Contains(err.Error(), name) {
+			if err := CheckEnvironment(); err == nil || !strings.Contains(err.Error(), name) {
 				t.Errorf("error %v, expected one that names %s", err, name)
 			}
 		})
