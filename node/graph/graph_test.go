@@ -35,6 +35,10 @@ func TestMistakesAreNamed(t *testing.T) {
 			w := NBits{K: 32, N: 2, Bits: 4, Block: 32, Codes: g.Inline("c", Uint8, make([]byte, 16), 1, 1, 16), Scales: g.Inline("s", Float32, make([]byte, 8), 2)}
 			return g.CodeProduct(g.Input("a", Float32, D(32)), w, nil)
 		}, "CodeProduct"},
+		"codes in blocks of 48": {func(g *Graph) *Value {
+			w := NBits{K: 48, N: 1, Bits: 4, Block: 48, Codes: g.Inline("c", Uint8, make([]byte, 24), 1, 1, 24), Scales: g.Inline("s", Float32, make([]byte, 4), 1)}
+			return g.CodeProduct(g.Input("a", Float32, D(48)), w, nil)
+		}, "blocks of 48"},
 		"product of codes": {func(g *Graph) *Value {
 			return g.Product(g.Input("a", Float32, N("s"), D(3)), []*Value{g.Input("w", Uint8, D(2), D(3))}, nil)[0]
 		}, "Product"},

@@ -60,6 +60,9 @@ func (g *Graph) CodeProduct(x *Value, w NBits, offsets *Value) *Value {
 	if w.Block < 1 || w.K%w.Block != 0 {
 		return g.failOp("CodeProduct", in, "rows of %d in blocks of %d", w.K, w.Block)
 	}
+	if bytes := w.Block * w.Bits / 8; w.Block%16 != 0 || bytes < 64 && 64%max(bytes, 1) != 0 || bytes > 64 && bytes%64 != 0 {
+		return g.failOp("CodeProduct", in, "blocks of %d, expected 16, 32, 64, 128 or 256", w.Block)
+	}
 	blocks := int64(w.N * (w.K / w.Block))
 	switch {
 	case x.DType != Float32 || len(x.Shape) == 0 || x.Shape[len(x.Shape)-1] != D(w.K):

@@ -11,7 +11,7 @@
 // integers; with many, weights are written out as floats, a stretch at a time, and x stays as it is.
 typedef struct {
 	const uint8_t *codes;
-	const float *scales, *offsets;
+	const loose_float *scales, *offsets;
 	size_t rows, k, blocks, block, bytes; // of a block: numbers, bytes
 	int bits;
 } matrix;
@@ -39,8 +39,13 @@ TARGET static void round_row(const matrix *w, const float *x, rounded *r, size_t
 	for (size_t b = 0; b < w->blocks; b++) {
 		const float *v = x + b * w->block;
 		__m512 most = _mm512_setzero_ps();
-		for (size_t i = 0; i < w->block; i += 16) most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_loadu_ps(v + i)));
-		float highest = _mm512_reduce_max_ps(most), scale = highest / 127;
+		__mmask16 unordered = 0; // not a number: neither the highest nor a rounding would show it
+		for (size_t i = 0; i < w->block; i += 16) {
+			__m512 size = _mm512_abs_ps(_mm512_loadu_ps(v + i));
+			unordered |= _mm512_cmp_ps_mask(size, size, _CMP_UNORD_Q);
+			most = _mm512_max_ps(most, size);
+		}
+		float highest = _mm512_reduce_max_ps(most), scale = unordered ? NAN : highest / 127;
 		__m512 inverse = _mm512_set1_ps(highest > 0 ? 127 / highest : 0);
 		__m512i sum = _mm512_setzero_si512();
 		for (size_t i = 0; i < w->block; i += 16) {
@@ -71,7 +76,7 @@ TARGET static void round_row(const matrix *w, const float *x, rounded *r, size_t
 enum { together = 4, ahead = 8192 };
 
 // scales_of spreads the scales of a group's blocks over its lanes.
-INLINE __m512 scales_of(const float *scales, size_t bytes, __m512i place, size_t here) {
+INLINE __m512 scales_of(const loose_float *scales, size_t bytes, __m512i place, size_t here) {
 	if (bytes >= 64) return _mm512_set1_ps(*scales);
 	if (here * bytes == 64 && bytes == 16) return _mm512_permutexvar_ps(place, _mm512_castps128_ps512(_mm_loadu_ps(scales)));
 	return _mm512_permutexvar_ps(place, _mm512_maskz_loadu_ps((1u << here) - 1, scales));
@@ -104,7 +109,7 @@ INLINE void rows(const matrix *w, int bits, size_t bytes, const rounded *r, size
 	__m512i place = _mm512_loadu_si512(places);
 	for (size_t n = from; n < to; n += together) {
 		const uint8_t *codes[together];
-		const float *scales[together], *offsets[together];
+		const loose_float *scales[together], *offsets[together];
 		for (size_t i = 0; i < together; i++) {
 			size_t at = n + i < to ? n + i : to - 1; // the last rows may be there twice
 			codes[i] = w->codes + at * row, scales[i] = w->scales + at * w->blocks, offsets[i] = w->offsets + (w->offsets ? at * w->blocks : 0);
@@ -207,7 +212,7 @@ static Status *compute(void *p, void *context) {
 	const tensor *x = &in[0], *codes = &in[1], *scales = &in[2];
 	rows_of(x, &w.k, &m);
 	int64_t rows = codes->rank == 3 ? codes->shape[0] : 0, blocks = rows ? codes->shape[1] : 0, bytes = rows ? codes->shape[2] : 0;
-	if (codes->type != uint8 || rows < 1 || blocks < 1 || bytes < 4 || w.k % blocks) return failed(n->api, "CodeProduct: codes are not uint8 [N, blocks, bytes] for x");
+	if (codes->type != uint8 || rows < 1 || blocks < 1 || bytes < 4 || w.k < 1 || w.k % blocks) return failed(n->api, "CodeProduct: codes are not uint8 [N, blocks, bytes] for x");
 	w = (matrix){codes->data, scales->data, count == 4 ? in[3].data : NULL, rows, w.k, blocks, w.k / blocks, bytes, 0};
 	w.bits = bytes * 8 / w.block;
 	if ((w.bits != 4 && w.bits != 8) || w.block * w.bits != 8 * w.bytes || (w.bytes < 64 ? 64 % w.bytes : w.bytes % 64) || w.block % 16)

@@ -22,6 +22,7 @@ Status *failed(const void *const *api, const char *message) {
 Status *look(const void *const *api, const void *value, tensor *t) {
 	void *info;
 	t->value = value;
+	if (!value) return failed(api, "a tensor is missing"); // an input without a name
 	Status *s = FUNCTION(GetTensorTypeAndShape, const void *, void **)(value, &info);
 	if (s) return s;
 	s = FUNCTION(GetTensorElementType, const void *, int *)(info, &t->type);
@@ -98,6 +99,7 @@ Status *output(const kernel *n, void *context, size_t i, const tensor *x, int64_
 	memcpy(shape, x->shape, sizeof shape);
 	shape[x->rank - 1] = last;
 	Status *s = FUNCTION(KernelContext_GetOutput, void *, size_t, const int64_t *, size_t, void **)(context, i, shape, x->rank, value);
+	if (!s && !*value) s = failed(api, "an output is missing");
 	if (!s) s = FUNCTION(GetTensorMutableData, const void *, float **)(*value, data);
 	return s;
 }

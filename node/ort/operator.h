@@ -5,6 +5,10 @@
 #include "product.h"
 
 typedef void Status;
+
+// loose_float is one in a mapped file, which need not begin at a multiple of its size.
+typedef float loose_float __attribute__((aligned(1), may_alias));
+
 #define FUNCTION(place, ...) ((Status *(*)(__VA_ARGS__))api[place])
 #define RELEASE(place, what) ((void (*)(void *))api[place])(what)
 
@@ -55,8 +59,11 @@ typedef struct {
 
 // OPERATOR is one whose first input is float32 and whose others are as many tensors as there are, of any type; what comes out
 // is float32. compute checks them.
-#define OPERATOR(name, compute) {29, NULL, name, op_provider, op_input_type, op_two, op_float32, op_one, NULL, kernel_destroy, op_input_kind, op_variadic, \
-	op_memory_kind, op_least, op_no, op_least, op_least, kernel_create, compute, NULL, op_least, op_last_version, NULL, NULL, NULL, NULL}
+#define OPERATOR(its_name, its_compute) { \
+	.version = 29, .name = its_name, .provider = op_provider, .inputs = op_two, .input_type = op_input_type, .input_kind = op_input_kind, \
+	.memory_kind = op_memory_kind, .least_inputs = op_least, .same_inputs = op_no, .outputs = op_one, .output_type = op_float32, \
+	.output_kind = op_variadic, .least_outputs = op_least, .same_outputs = op_least, .create = kernel_create, .compute = its_compute, \
+	.destroy = kernel_destroy, .first_version = op_least, .last_version = op_last_version}
 const char *op_provider(const void *op);
 int op_input_type(const void *op, size_t i), op_float32(const void *op, size_t i), op_input_kind(const void *op, size_t i);
 int op_variadic(const void *op, size_t i), op_memory_kind(const void *op, size_t i);

@@ -2,8 +2,10 @@
 
 #include <string.h>
 
-// A row is summed in four groups of sixteen, in the same order whatever the processor is, however many vectors there are
-// and whichever thread does it. It is read in one stream, which is what a processor's prefetchers follow best.
+// A row is summed in four groups of sixteen, in the same order however many vectors there are and whichever thread does it: the
+// bytes are the same on one machine. On another they may not be: where the processor multiplies and adds in one instruction, and
+// the compiler takes it, a product is not rounded before it is added. A row is read in one stream, which is what a processor's
+// prefetchers follow best.
 typedef float lanes __attribute__((vector_size(64)));
 typedef lanes loose __attribute__((aligned(1), may_alias));
 typedef uint32_t bits __attribute__((vector_size(64)));
@@ -91,7 +93,7 @@ typedef struct {
 	size_t k, m, count;
 	struct part {
 		const tensor *w;
-		const float *bias; // or NULL
+		const loose_float *bias; // or NULL
 		float *y;
 		size_t rows, first; // first: the number of its first piece
 	} parts[most_matrices];
@@ -146,7 +148,7 @@ static Status *compute(void *p, void *context) {
 		pieces += (w.parts[i].rows + w.rows - 1) / w.rows;
 	}
 	if (w.m == 0 || pieces == 0) return NULL;
-	if (w.m <= few) return for_all(n, context, piece, pieces, &w);
+	if (w.m <= few || w.k == 0) return for_all(n, context, piece, pieces, &w);
 	for (size_t i = 0; i < w.count && !s; i++) {
 		const struct part *a = &w.parts[i];
 		if (a->w->type == bfloat16) s = tiles(n, context, x, a->rows, widen_rows, a->w, a->bias, a->y);

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stllm/stllm/node/graph"
@@ -40,16 +41,18 @@ func TestProduct(t *testing.T) {
 					ws = append(ws, g.External(fmt.Sprint("w", i), dtype, file, offset, int64(len(encoded)), n, c.k))
 					offset += int64(len(encoded))
 				}
-				if err := os.WriteFile(file, data, 0o644); err != nil {
-					t.Fatal(err)
-				}
 				var biases []*graph.Value
 				shift := make([]float32, slices.Max(sizes)) // zeros where there is none
 				if c.k%2 == 0 {
 					shift = random(len(shift))
 					for i, n := range sizes {
-						biases = append(biases, g.Inline(fmt.Sprint("b", i), graph.Float32, graph.EncodeFloats(graph.Float32, shift[:n]), n))
+						data = append(data, graph.EncodeFloats(graph.Float32, shift[:n])...)
+						biases = append(biases, g.External(fmt.Sprint("b", i), graph.Float32, file, offset, int64(4*n), n))
+						offset += int64(4 * n)
 					}
+				}
+				if err := os.WriteFile(file, data, 0o644); err != nil {
+					t.Fatal(err)
 				}
 				for i, y := range g.Product(x, ws, biases) {
 					g.Output(fmt.Sprint("y", i), y)
@@ -87,6 +90,102 @@ func TestProduct(t *testing.T) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// Rows without numbers give the bias, few of them and many.
+func TestProductOfNothing(t *testing.T) {
+	g := graph.New("nothing")
+	w, bias := g.Inline("w", graph.BFloat16, nil, 2, 0), g.Inline("b", graph.Float32, graph.EncodeFloats(graph.Float32, []float32{3, 4}), 2)
+	g.Output("y0", g.Product(g.Input("x", graph.Float32, graph.N("rows"), graph.D(0)), []*graph.Value{w}, []*graph.Value{bias})[0])
+	s := session(t, g, Options{})
+	for _, m := range []int{1, 9} {
+		if y := run(t, s, nil, 1, m, 0)[0]; !slices.Equal(y, slices.Repeat([]float32{3, 4}, m)) {
+			t.Errorf("%d rows: %v", m, y)
+		}
+	}
+}
+
+// A session on a GPU refuses the operators, before it looks for one.
+func TestProductOnCUDA(t *testing.T) {
+	g := graph.New("product")
+	g.Output("y", g.Product(g.Input("x", graph.Float32, graph.D(1)), []*graph.Value{g.Inline("w", graph.Float32, make([]byte, 4), 1, 1)}, nil)[0])
+	m, err := g.Model()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewSession(env(t), m, Options{Device: "cuda:0"}); err == nil || !strings.Contains(err.Error(), "graph.Product") {
+		t.Errorf("%v", err)
+	}
+}
+
+// Close waits for the runs that are under way, so that none reads a weight that is not mapped any more; what comes later is
+// refused. A second Close does nothing.
+func TestCloseWhileRunning(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "w.bin")
+	const size = 1024
+	if err := os.WriteFile(file, make([]byte, 4*size*size), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	g := graph.New("closing")
+	y := g.Input("x", graph.Float32, graph.N("rows"), graph.D(size))
+	w := g.External("w", graph.Float32, file, 0, 4*size*size, size, size)
+	for range 8 {
+		y = g.Product(y, []*graph.Value{w}, nil)[0]
+	}
+	g.Output("y", y)
+	s := session(t, g, Options{Threads: 2})
+	first, ended := make(chan struct{}, 4), make(chan error, 4)
+	for range cap(ended) {
+		x := tensor(t, make([]float32, size), 1, size)
+		go func() {
+			for {
+				out, err := s.Run(t.Context(), Values{"x": x}, nil)
+				if err != nil {
+					ended <- err
+					return
+				}
+				out.Close()
+				select {
+				case first <- struct{}{}:
+				default:
+				}
+			}
+		}()
+	}
+	<-first
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range cap(ended) {
+		if err := <-ended; !strings.Contains(err.Error(), "closed") {
+			t.Error(err)
+		}
+	}
+}
+
+// What is not a number stays so: it is not rounded to one.
+func TestCodeProductOfNaN(t *testing.T) {
+	if !CodeProducts() {
+		t.Skip("NOT TESTED: this processor has no products of bytes")
+	}
+	const k, block = 64, 32
+	g := graph.New("nan")
+	w := graph.NBits{K: k, N: 1, Bits: 4, Block: block, Codes: g.Inline("codes", graph.Uint8, slices.Repeat([]byte{0x99}, k/2), 1, k/block, block/2),
+		Scales: g.Inline("scales", graph.Float32, graph.EncodeFloats(graph.Float32, []float32{1, 1}), 1, k/block)}
+	g.Output("y0", g.CodeProduct(g.Input("x", graph.Float32, graph.N("rows"), graph.D(k)), w, nil))
+	s := session(t, g, Options{})
+	for _, m := range []int{1, 9} {
+		for i := range k {
+			x := slices.Repeat([]float32{1}, m*k)
+			x[i] = float32(math.NaN())
+			y := run(t, s, x, 1, m, k)[0]
+			if y[0] == y[0] || m > 1 && y[1] != y[1] {
+				t.Fatalf("%d rows, NaN at %d of the first: %v", m, i, y)
+			}
 		}
 	}
 }
@@ -168,11 +267,20 @@ func TestCodeProduct(t *testing.T) {
 				scales, offsets, in := random(c.n*blocks), random(c.n*blocks), random(c.m*c.k)
 				clear(in[:c.block]) // a block of zeros
 				g := graph.New("codes")
-				w := graph.NBits{K: c.k, N: c.n, Bits: c.bits, Block: c.block, Codes: g.Inline("codes", graph.Uint8, codes, c.n, blocks, c.block*c.bits/8),
-					Scales: g.Inline("scales", graph.Float32, graph.EncodeFloats(graph.Float32, scales), c.n, blocks)}
+				file, data := filepath.Join(t.TempDir(), "w.bin"), []byte("abc")
+				stored := func(name string, dtype graph.DType, encoded []byte, sizes ...int) *graph.Value {
+					offset := int64(len(data))
+					data = append(data, encoded...)
+					return g.External(name, dtype, file, offset, int64(len(encoded)), sizes...)
+				}
+				w := graph.NBits{K: c.k, N: c.n, Bits: c.bits, Block: c.block, Codes: stored("codes", graph.Uint8, codes, c.n, blocks, c.block*c.bits/8),
+					Scales: stored("scales", graph.Float32, graph.EncodeFloats(graph.Float32, scales), c.n, blocks)}
 				var shift *graph.Value
 				if shifted {
-					shift = g.Inline("offsets", graph.Float32, graph.EncodeFloats(graph.Float32, offsets), c.n, blocks)
+					shift = stored("offsets", graph.Float32, graph.EncodeFloats(graph.Float32, offsets), c.n, blocks)
+				}
+				if err := os.WriteFile(file, data, 0o644); err != nil {
+					t.Fatal(err)
 				}
 				g.Output("y0", g.CodeProduct(g.Input("x", graph.Float32, graph.D(1), graph.N("rows"), graph.D(c.k)), w, shift))
 				y := run(t, session(t, g, Options{Threads: 1}), in, 1, 1, c.m, c.k)[0]

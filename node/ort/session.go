@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	ort "github.com/yalue/onnxruntime_go"
@@ -31,7 +32,8 @@ type Options struct {
 // Session is a model ready to run. Run may be called from several goroutines.
 type Session struct {
 	name    string
-	s       *ort.DynamicAdvancedSession
+	running sync.RWMutex                // held for reading by runs: the weights of one under way must not be unmapped
+	s       *ort.DynamicAdvancedSession // nil: closed
 	inputs  []*graph.Value
 	outputs []*graph.Value
 	device  *device        // nil: the processor
@@ -83,6 +85,9 @@ func NewSession(env *Environment, m *graph.Model, o Options) (*Session, error) {
 			return fail(err)
 		}
 		if device == CUDA {
+			if m.Own {
+				return fail(errors.New("the model has operators of the CPU's (graph.Product, graph.CodeProduct), the device is CUDA: build it without"))
+			}
 			if err := appendCUDA(so, index); err != nil {
 				return fail(err)
 			}
@@ -157,6 +162,11 @@ func (v Values) Close() {
 func (s *Session) Run(ctx context.Context, in, into Values) (Values, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
+	}
+	s.running.RLock()
+	defer s.running.RUnlock()
+	if s.s == nil {
+		return nil, fmt.Errorf("session %s is closed", s.name)
 	}
 	inputs := make([]ort.Value, len(s.inputs))
 	for i, want := range s.inputs {
@@ -273,11 +283,13 @@ func fits(want *graph.Value, t *Tensor) error {
 	return nil
 }
 
-// Close frees the session.
+// Close frees the session, when runs that are under way have ended. It may be called twice.
 func (s *Session) Close() error {
 	if s == nil {
 		return nil
 	}
+	s.running.Lock()
+	defer s.running.Unlock()
 	err := s.device.close()
 	s.device = nil
 	if s.s != nil {

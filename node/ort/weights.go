@@ -19,7 +19,9 @@ import (
 )
 
 // ONNX Runtime maps each weight of a file by itself. mappedWeights maps a file as a whole, so that the system can use large pages
-// throughout: they are read a tenth faster. A session is given its weights as views of that.
+// throughout: they are read a tenth faster. A session is given its weights as views of that. A file that is cut short while it is
+// mapped ends the process (SIGBUS) when the lost part is read, as it would if ONNX Runtime mapped it; one that is replaced by
+// another of its name stays as it was.
 type mappedWeights struct {
 	api    *unsafe.Pointer
 	files  map[string][]byte
