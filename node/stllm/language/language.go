@@ -52,7 +52,7 @@ func Open(ctx context.Context, env *ort.Environment, path string, o Options) (*L
 	return l, nil
 }
 
-func (l *Language) load(ctx context.Context, env *ort.Environment) error {
+func (l *Language) load(ctx context.Context, env *ort.Environment) (err error) {
 	if l.opt.Context == 0 {
 		l.opt.Context = min(l.Config.MaxPositionEmbeddings, DefaultContext)
 	}
@@ -63,7 +63,7 @@ func (l *Language) load(ctx context.Context, env *ort.Environment) error {
 	if err != nil {
 		return err
 	}
-	defer scratch.Unlink()
+	defer func() { err = errors.Join(err, scratch.Unlink()) }()
 	b := &module.Builder{G: graph.New("decoder"), Find: l.Model, DType: graph.Float32, Scratch: scratch, Expand: l.opt.Expand, Products: !strings.HasPrefix(l.opt.Device, string(ort.CUDA))}
 	b.CodeProducts = b.Products && ort.CodeProducts()
 	if l.opt.Int4 {

@@ -40,6 +40,9 @@ const scratchGrowth = 4 << 20
 // grow writes zeros. Conversions write little at a time, and the file would lie in small pages for ever: a decoder then
 // reads its weights 6 % slower. An error shows when the weights are written.
 func (s *Scratch) grow() {
+	if s.grown >= s.size {
+		return
+	}
 	for zeros := make([]byte, scratchGrowth); s.grown < s.size; s.grown += scratchGrowth {
 		_, _ = s.f.WriteAt(zeros, s.grown)
 	}
