@@ -22,7 +22,8 @@ type Options struct {
 	// a quarter faster. They sleep as soon as no run is under way.
 	Spin bool
 	// MapWeights uses float32 weights in their file without a copy and without repacking: loads at once, needs no memory of
-	// its own, and multiplies large matrices at about half the speed. Never with int4 weights.
+	// its own, and multiplies large matrices at about half the speed. Never with MatMulNBits. What graph.Product and
+	// graph.CodeProduct multiply is never repacked.
 	MapWeights bool
 	// Lean gives the memory of a run's inner values back when the run ends, instead of keeping as much as the largest run
 	// has needed: for several sessions that each need much of it and take turns.
