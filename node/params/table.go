@@ -86,7 +86,7 @@ var table = []Descriptor{
 	{Name: "model", Section: process, Kind: String, Default: "nano", ReadOnly: true, field: func(p *Parameters) any { return &p.Model },
 		Doc: "Model folder (Hugging Face layout), or the name of the built-in one."},
 	{Name: "device", Section: process, Kind: String, Default: "auto", Values: []string{"auto", "cpu", "cuda"}, ReadOnly: true, field: func(p *Parameters) any { return &p.Device },
-		Doc: "Where the graph runs. auto: CUDA where ONNX Runtime offers it, else the CPU."},
+		Doc: "Where the graph runs. auto: the CPU; CUDA only where it is asked for."},
 	{Name: "dtype", Section: process, Kind: String, Default: "auto", Values: []string{"auto", "fp32", "bf16", "fp16", "int4"}, ReadOnly: true, field: func(p *Parameters) any { return &p.DType },
 		Doc: "Number format of the weights. auto: fp32 on the CPU, bf16 on CUDA."},
 	{Name: "threads", Section: process, Unit: "threads", Kind: Integer, Default: int64(0), Min: 0, Max: 1024, ReadOnly: true, field: func(p *Parameters) any { return &p.Threads },

@@ -141,7 +141,7 @@ func (a *app) printAnswers(res *replay.Result) {
 		m := ans.Outcome.Answer
 		fmt.Fprintf(a.out, "\n[%s] %s\n", ans.Question.ID, ans.Question.Text)
 		if m.ErrorCode != msgs.AnswerErrorNone {
-			fmt.Fprintf(a.out, "  no answer (error %d): %s\n", m.ErrorCode, m.ErrorMessage)
+			fmt.Fprintf(a.out, "  no answer (%s): %s\n", robot.ErrorName(m.ErrorCode), m.ErrorMessage)
 			continue
 		}
 		fmt.Fprintf(a.out, "  %s: %s\n", m.ModelID, oneLine(m.Text))
@@ -236,14 +236,18 @@ func (a *app) askCommand() *cobra.Command {
 				q.At = &end
 			}
 			res, err := a.replay(cmd.Context(), &m, &rf, replay.Options{Bags: args[:1], Questions: []replay.Question{q},
-				Emit: func(_ replay.Question, c robot.Chunk) { fmt.Fprint(a.out, printable(c.Delta)) }})
+				Emit: func(_ replay.Question, c robot.Chunk) {
+					fmt.Fprint(a.out, printable(c.Delta))
+					if c.Last { // the log may follow at once
+						fmt.Fprintln(a.out)
+					}
+				}})
 			if err != nil {
 				return err
 			}
 			ans := res.Answers[0].Outcome.Answer
-			fmt.Fprintln(a.out)
 			if ans.ErrorCode != msgs.AnswerErrorNone {
-				return fmt.Errorf("no answer (error %d): %s", ans.ErrorCode, ans.ErrorMessage)
+				return fmt.Errorf("no answer (%s): %s", robot.ErrorName(ans.ErrorCode), ans.ErrorMessage)
 			}
 			a.log.Info().Str("model", ans.ModelID).Uint32("frames", ans.Frames).Uint32("prompt_tokens", ans.PromptTokens).Uint32("new_tokens", ans.NewTokens).
 				Str("finish", ans.FinishReason).Msg("answered")
