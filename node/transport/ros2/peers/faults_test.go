@@ -249,6 +249,42 @@ func TestPeerCloses(t *testing.T) {
 	})
 }
 
+// A participant that leaves is forgotten by its own word, not by its lease. That of RustDDS is too short to tell.
+func TestPeerLeaves(t *testing.T) {
+	for name, start := range map[string]func(testing.TB, int) *peers.Peer{"cyclone": peers.CycloneLasting, "cyclone in C": peers.CycloneCLasting} {
+		t.Run(name, func(t *testing.T) {
+			if !dds.Available {
+				t.Skip("this test binary was built without Fast DDS (-tags fastdds)")
+			}
+			seen := make(chan dds.Discovery, 100)
+			d, err := dds.NewParticipant(dds.Config{Domain: peers.Domain(), Name: "eyes", UserData: "enclave=/;", Interfaces: []string{"127.0.0.1"},
+				Peers: []string{"127.0.0.1"}, Loopback: true}, func(d dds.Discovery) {
+				if d.Kind == dds.KindParticipant {
+					select {
+					case seen <- d:
+					default:
+					}
+				}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(d.Close)
+			p := start(t, peers.Domain())
+			guid := p.GUID().Participant()
+			for found := false; !found; {
+				e := receive(t, "the peer is discovered", seen)
+				found = e.GUID == guid && !e.Removed
+			}
+			p.Close()
+			for gone := false; !gone; {
+				e := receive(t, "the peer is forgotten", seen)
+				gone = e.GUID == guid && e.Removed
+			}
+		})
+	}
+}
+
 // A publisher that comes back with another quality is reported; when it comes back as before its messages are heard again.
 func TestPublisherRestartsWithOtherQoS(t *testing.T) {
 	each(t, func(t *testing.T, start func() *peers.Peer) {

@@ -133,9 +133,11 @@ func CyclonePython(t testing.TB) string {
 
 // CycloneEnvironment keeps CycloneDDS on loopback, where it finds others by unicast. The lease is short so that one that is
 // killed is soon forgotten.
-func CycloneEnvironment() []string {
+func CycloneEnvironment() []string { return cycloneEnvironment("3s") }
+
+func cycloneEnvironment(lease string) []string {
 	return append(os.Environ(), `CYCLONEDDS_URI=<CycloneDDS><Domain><General><Interfaces><NetworkInterface name="lo" multicast="false"/></Interfaces></General>`+
-		`<Discovery><ParticipantIndex>auto</ParticipantIndex><LeaseDuration>3s</LeaseDuration><Peers><Peer address="127.0.0.1"/></Peers></Discovery></Domain></CycloneDDS>`)
+		`<Discovery><ParticipantIndex>auto</ParticipantIndex><LeaseDuration>`+lease+`</LeaseDuration><Peers><Peer address="127.0.0.1"/></Peers></Discovery></Domain></CycloneDDS>`)
 }
 
 // cycloneOpenEnvironment configures CycloneDDS as rmw_cyclonedds_cpp does from Iron on with ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST:
@@ -177,6 +179,18 @@ func cyclone(t testing.TB, domain int, environment []string) *Peer {
 func CycloneC(t testing.TB, domain int) *Peer {
 	t.Helper()
 	return cycloneC(t, domain, CycloneEnvironment())
+}
+
+// CycloneLasting starts the peer in Python with a lease longer than any test: only by its own word is it forgotten.
+func CycloneLasting(t testing.TB, domain int) *Peer {
+	t.Helper()
+	return cyclone(t, domain, cycloneEnvironment("3000s"))
+}
+
+// CycloneCLasting starts the one in C so.
+func CycloneCLasting(t testing.TB, domain int) *Peer {
+	t.Helper()
+	return cycloneC(t, domain, cycloneEnvironment("3000s"))
 }
 
 // CycloneCOpen starts one in the discovery range LOCALHOST.
