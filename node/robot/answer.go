@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -75,8 +76,12 @@ func (r *Robot) noFrames(q *question, newest window.Frame, any bool) (uint16, st
 		return msgs.AnswerErrorEmptyWindow, "Simulated time has not started: no /clock message has come; publish it (stllm bag play --clock), or restart with use_sim_time false."
 	case images == 0:
 		return msgs.AnswerErrorEmptyWindow, r.misfit(fmt.Sprintf("No image has come yet on %s or its /compressed topic; start the camera or remap the topic.", camera), camera, r.ends.compressedTopic)
+	case r.clocksDiffer() && (!fresh || lookedBack && q.msg.Header.Stamp.UnixNano() <= 0):
+		return msgs.AnswerErrorStaleCamera, "Images come, but " + r.lag() + "."
 	case lookedBack:
 		return msgs.AnswerErrorEmptyWindow, fmt.Sprintf("The question is about a moment %.1f s before the newest image, which the window does not hold any more; window_duration is %g s.", float64(r.s.lastImage-q.stamp)/1e9, p.WindowDuration)
+	case r.s.lastImage == 0:
+		return msgs.AnswerErrorStaleCamera, fmt.Sprintf("Time went back, and no image has come since; check %s.", camera)
 	case !fresh:
 		return msgs.AnswerErrorStaleCamera, fmt.Sprintf("The camera has stopped: the newest image is %.1f s older than the question, stale_camera_timeout is %g s; check %s.", float64(q.stamp-r.s.lastImage)/1e9, p.StaleCameraTimeout, camera)
 	case r.s.cameras.latest == nil:
@@ -103,6 +108,20 @@ func (r *Robot) noFrames(q *question, newest window.Frame, any bool) (uint16, st
 		return msgs.AnswerErrorEmptyWindow, fmt.Sprintf("Images come, but none is in the window (%s); the last one was dropped (%s): %s", age, last.Cause, last.Detail)
 	}
 	return msgs.AnswerErrorEmptyWindow, fmt.Sprintf("The window is empty at that moment (%s).", age)
+}
+
+// clocksDiffer tells whether images are, by their stamps and this node's clock, already stale when they come, or not yet made.
+func (r *Robot) clocksDiffer() bool {
+	return max(r.s.lastLag, -r.s.lastLag) > int64(params.Seconds(r.s.params.StaleCameraTimeout))
+}
+
+func (r *Robot) lag() string {
+	where := "behind"
+	if r.s.lastLag < 0 {
+		where = "ahead of"
+	}
+	return fmt.Sprintf("their stamps are %.1f s %s this node's clock when they come; play bags with --clock and set use_sim_time, or synchronise the clocks",
+		math.Abs(float64(r.s.lastLag)/1e9), where)
 }
 
 // misfit is a sentence about topics on which nothing has come, with what is known of publishers there that this node cannot hear.

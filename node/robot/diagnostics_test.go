@@ -111,3 +111,39 @@ func TestWhatDoesNotFitIsNamed(t *testing.T) {
 		})
 	}
 }
+
+// A bag that is played without its clock, or a live camera beside a simulated clock: the camera has not stopped, the clocks differ.
+func TestClocksThatDiffer(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		stamp int64  // of the image, when the clock is at t0
+		says  string // "": the frame is used
+	}{
+		{"the node is ahead", t0 - 500*second, "stamps are 500.0 s behind this node's clock"},
+		{"the camera is ahead", t0 + 86400*second, "stamps are 86400.0 s ahead of this node's clock"},
+		{"a little", t0 - second, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := newRig(t, &fakeModel{}, func(c *Config) { c.Params.DiagnosticsRate = 100 })
+			g.info()
+			g.scene(50)
+			g.tf(c.stamp)
+			g.image(c.stamp)
+			g.settle()
+			a := g.ask("?")
+			if c.says == "" {
+				if a.ErrorCode != msgs.AnswerErrorNone {
+					t.Errorf("%d: %s", a.ErrorCode, a.ErrorMessage)
+				}
+				return
+			}
+			if a.ErrorCode != msgs.AnswerErrorStaleCamera || !strings.Contains(a.ErrorMessage, c.says) {
+				t.Errorf("%d: %s", a.ErrorCode, a.ErrorMessage)
+			}
+			g.until("the status says it", func() bool {
+				_, message := g.values("stllm: camera")
+				return strings.Contains(message, c.says)
+			})
+		})
+	}
+}

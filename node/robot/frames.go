@@ -74,7 +74,13 @@ func (r *Robot) image(in input) {
 		r.drop(job, CauseOtherTransport, "")
 		return
 	}
-	r.s.lastImage = max(r.s.lastImage, job.stamp)
+	if !r.guarded(job.stamp) {
+		r.s.lastImage = max(r.s.lastImage, job.stamp)
+		r.s.lastLag = 0
+		if in.received > 0 { // a simulated clock has begun
+			r.s.lastLag = in.received - job.stamp
+		}
+	}
 	if m, ok := in.msg.(*msgs.Image); ok && (m.Width == 0 || m.Height == 0) {
 		r.drop(job, CauseZeroSize, fmt.Sprintf("the picture is %d×%d pixels", m.Width, m.Height))
 		return

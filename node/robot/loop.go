@@ -209,6 +209,10 @@ func (r *Robot) event(e transport.Event) {
 	r.warn("event "+string(e.Kind)+e.Topic, e.Message)
 }
 
+// guardTime is how long after a step back messages of before it may still come: on a busy machine they were seen more than a second
+// late, and one such transform made the buffer refuse the new ones as too old.
+const guardTime = 10 * time.Second
+
 // jump answers a discontinuity of the clock. After a step back everything known is of a future that has not happened yet:
 // transforms, frames and waiting questions go. A question that is being answered has its own snapshot and goes on.
 func (r *Robot) jump(j transport.Jump) {
@@ -235,8 +239,8 @@ func (r *Robot) jump(j transport.Jump) {
 	r.s.tf.Clear(true) // static transforms hold for all times, and a latched publisher does not send them again
 	frames := r.clearWindow(CauseTimeJump)
 	r.s.cameras.forgetStamps()
-	r.s.lastImage = 0
-	r.s.guardUntil = r.now() + time.Second
+	r.s.lastImage, r.s.lastLag = 0, 0
+	r.s.guardUntil = r.now() + guardTime
 	questions := len(r.s.queue)
 	for _, q := range r.s.queue {
 		r.refuse(q, msgs.AnswerErrorTimeJump, fmt.Sprintf("Time went back by %.3f s while the question waited; ask again.", float64(j.From-j.To)/1e9))

@@ -131,6 +131,7 @@ type state struct {
 	cleared     bool // on request, and nothing has entered the window since
 	images      counter
 	lastImage   int64 // ns, stamp of the newest image that came
+	lastLag     int64 // ns, how old the last image was by the node's clock when it came
 	stats       answerStats
 	repeats     repeats
 	events      map[transport.EventKind]uint64

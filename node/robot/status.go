@@ -181,6 +181,8 @@ func (r *Robot) cameraStatus(st *Status, clock int64, hz float64) msgs.Diagnosti
 	switch {
 	case st.Images == 0:
 		set(d, msgs.DiagnosticStatusStale, "%s", r.misfit("no image on "+r.ends.imageTopic+" or its /compressed topic.", r.ends.imageTopic, r.ends.compressedTopic))
+	case r.clocksDiffer():
+		set(d, msgs.DiagnosticStatusError, "images come, but %s", r.lag())
 	case age(clock, st.LastImage) > r.s.params.StaleCameraTimeout:
 		set(d, msgs.DiagnosticStatusError, "the camera has stopped")
 	case st.CameraInfos == 0:
