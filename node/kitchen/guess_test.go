@@ -180,7 +180,7 @@ func TestGuessersStayNearChance(t *testing.T) {
 			}
 		}
 		// Chance for a direction is one in nine plus what abstention gives, for closer or further about four in ten.
-		limit := map[string]float64{"nearer": 0.6, "then nearer": 0.6, "trend": 0.56, "next": 0.5}[kind]
+		limit := map[string]float64{"nearer": 0.6, "then nearer": 0.6, "trend": 0.56}[kind]
 		if limit == 0 {
 			limit = 0.27
 		}

@@ -43,17 +43,23 @@ func (t *Trainer) steps(b Batch, w windowBatch, asked [][]int32) error {
 			return err
 		}
 		words := t.spans(asked[i], list)
-		for column, is := range [stepFacts]func(k int) bool{
-			stepDone:   func(k int) bool { return k <= last },
-			stepLatest: func(k int) bool { return k == last },
-			stepNext:   func(k int) bool { return k == last+1 },
-		} {
+		next := 0
+		if len(list) > 0 {
+			next = (last + 1) % len(list)
+		}
+		// A round may have been begun anywhere: of other steps than these two nobody knows whether they were done.
+		for column, of := range [stepFacts]struct{ step, other int }{stepDone: {last, next}, stepLatest: {last, -1}, stepNext: {next, -1}} {
 			var count [2]int
 			for k, at := range words {
-				count[sign(is(k))] += len(at)
+				if of.other < 0 || k == of.step || k == of.other {
+					count[sign(k == of.step)] += len(at)
+				}
 			}
 			for k, at := range words {
-				side := sign(is(k))
+				if of.other >= 0 && k != of.step && k != of.other {
+					continue
+				}
+				side := sign(k == of.step)
 				for _, j := range at {
 					j = (i*length+lead+j)*stepFacts + column
 					fact[j] = float32(2*side - 1)
@@ -76,7 +82,7 @@ func sign(holds bool) int {
 	return 0
 }
 
-// taskSteps gives the steps that a question lists in their order, and the index of the last one done. A question without an
+// taskSteps gives the steps of a round that a question lists in their order, and the index of the last one done. A question without an
 // answer that says what was done lists none.
 func taskSteps(q record.Question) (list []string, last int, err error) {
 	if !strings.HasPrefix(q.Label, "done ") {
@@ -97,8 +103,8 @@ func taskSteps(q record.Question) (list []string, last int, err error) {
 			last = i
 		}
 	}
-	if last < 0 || last == len(list)-1 {
-		return nil, 0, fmt.Errorf("question %q lists no step after %q", q.Text, label.Narrate(*l.Done))
+	if last < 0 || len(list) < 2 {
+		return nil, 0, fmt.Errorf("question %q lists no step %q, or none beside it", q.Text, label.Narrate(*l.Done))
 	}
 	return list, last, nil
 }

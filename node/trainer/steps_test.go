@@ -23,9 +23,9 @@ func TestTaskSteps(t *testing.T) {
 		t.Errorf("another question lists %q, %v", list, err)
 	}
 	for name, change := range map[string]func(*record.Question){
-		"nothing after it": func(q *record.Question) { q.Text = "My plan is: take the mug from the table. What comes next?" },
-		"not in the list":  func(q *record.Question) { q.Text = "My plan is: open the fridge, open the oven. What comes next?" },
-		"no answer":        func(q *record.Question) { q.Answer = "I do not know." },
+		"nothing beside it": func(q *record.Question) { q.Text = "My plan is: take the mug from the table. What comes next?" },
+		"not in the list":   func(q *record.Question) { q.Text = "My plan is: open the fridge, open the oven. What comes next?" },
+		"no answer":         func(q *record.Question) { q.Answer = "I do not know." },
 	} {
 		q := done
 		change(&q)

@@ -289,10 +289,10 @@ func (a *asker) thenNearer(at float64) []candidate {
 }
 
 var askNext = []string{
-	"The task goes: %s. What comes next and how do I get there?",
-	"My plan is: %s. Going by the video, what do I do next, and how do I get to that place?",
-	"I am carrying out these steps: %s. Which one is next and where do I go for it?",
-	"Steps of the task: %s. What was done last, what comes next and how do I get there?",
+	"I go through these steps round and round: %s. What comes next and how do I get there?",
+	"My round has these steps, begun anywhere: %s. Going by the video, what do I do next, and how do I get to that place?",
+	"I carry out these steps over and over, in this order: %s. Which one is next and where do I go for it?",
+	"Steps of my round: %s. What was done last, what comes next and how do I get there?",
 }
 
 // planned is a step that may come next, and where it is done.
@@ -341,39 +341,42 @@ func (a *asker) ahead(at float64) []planned {
 	return out
 }
 
-// next lists steps of a task of which the first ones were done, and asks for the one after.
+// The lengths of the lists, and the most steps in them that were done.
+const (
+	shortestRound = 4
+	longestRound  = 6
+	mostDone      = 3
+)
+
+// next lists the steps of a round of which some were done, and asks for the one after. Nothing in the list itself tells how far
+// it was done: a round is told from anywhere (a walk has few actions: of a plan told from its beginning the first step would
+// mostly be the one), no thing stands in it twice (what was put down was taken before), and verbs ahead are as frequent as
+// among what was done.
 func (a *asker) next(at float64) []candidate {
 	var out []candidate
-	var done []Event
-	for _, e := range a.spoken(at) {
-		if e.Verb != "close" && e.Verb != "turn off" {
-			done = append(done, e)
-		}
-	}
-	future := a.ahead(at)
-	for k := 1; k <= min(4, len(done)); k++ {
+	done := a.eachOnce(at)
+	for k := 1; k <= min(mostDone, len(done)); k++ {
 		for range 4 {
-			more := 1 + a.r.IntN(4)
-			if len(future) < more {
-				continue
-			}
-			a.r.Shuffle(len(future), func(i, j int) { future[i], future[j] = future[j], future[i] })
-			if !orderly(future[:more]) {
+			past := done[len(done)-k:]
+			future, ok := a.plan(at, past, shortestRound+a.r.IntN(longestRound-shortestRound+1)-k)
+			if !ok {
 				continue
 			}
 			var list []string
-			for _, e := range done[len(done)-k:] {
+			for _, e := range past {
 				list = append(list, label.Narrate(e.Step()))
 			}
-			for _, p := range future[:more] {
+			for _, p := range future {
 				list = append(list, label.Narrate(p.step))
 			}
+			begin := a.r.IntN(len(list))
+			list = append(list[begin:len(list):len(list)], list[:begin]...)
 			first := future[0]
 			x, z := a.ego(at, first.place)
 			if !a.firm(x, z, func(x, z float64) string { return label.Label{Steps: a.o.Thresholds.way(x, z)}.String() }) {
 				continue
 			}
-			last := done[len(done)-1]
+			last := past[k-1]
 			step := last.Step()
 			way := a.o.Thresholds.way(x, z)
 			shape := label.Label{Steps: way}.String()
@@ -387,17 +390,55 @@ func (a *asker) next(at float64) []candidate {
 	return out
 }
 
-// orderly tells whether every item is put down after it is taken, where both are planned.
-func orderly(list []planned) bool {
-	for i, p := range list {
-		if p.step.Verb != "put" {
-			continue
+// eachOnce are events that can be steps of a task, one for each thing: of what was taken and put down, one of the two.
+func (a *asker) eachOnce(at float64) []Event {
+	var out []Event
+	of := map[string][]int{} // by thing, places in out
+	for _, e := range a.spoken(at) {
+		// What is ahead speaks of single things only.
+		if e.Verb != "close" && e.Verb != "turn off" && a.named[a.w.Things[e.Thing].Category] == 1 {
+			of[e.Object] = append(of[e.Object], len(out))
+			out = append(out, e)
 		}
-		for _, q := range list[i+1:] {
-			if q.step.Object == p.step.Object {
-				return false
+	}
+	drop := map[int]bool{}
+	for i, e := range out { // in the events' order: maps have none
+		if same := of[e.Object]; len(same) > 1 && same[0] == i {
+			keep := same[a.r.IntN(len(same))]
+			for _, j := range same {
+				drop[j] = j != keep
 			}
 		}
 	}
-	return true
+	kept := out[:0]
+	for i, e := range out {
+		if !drop[i] {
+			kept = append(kept, e)
+		}
+	}
+	return kept
+}
+
+// stepVerbs are drawn from for steps ahead: each as often as it is the verb of the step done last.
+var stepVerbs = []string{"take", "take", "take", "put", "put", "put", "open", "open", "open", "turn on"}
+
+// plan draws n steps ahead, no thing twice.
+func (a *asker) plan(at float64, past []Event, n int) ([]planned, bool) {
+	all := a.ahead(at)
+	a.r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	used := map[string]bool{}
+	for _, e := range past {
+		used[e.Object] = true
+	}
+	var out []planned
+	for tries := 0; len(out) < n && tries < 8*n; tries++ {
+		verb := stepVerbs[a.r.IntN(len(stepVerbs))]
+		i := slices.IndexFunc(all, func(p planned) bool { return p.step.Verb == verb && !used[p.step.Object] })
+		if i >= 0 {
+			used[all[i].step.Object] = true
+			out = append(out, all[i])
+		}
+	}
+	a.r.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] }) // what is rare runs out first
+	return out, len(out) == n
 }

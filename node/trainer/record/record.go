@@ -17,7 +17,7 @@ import (
 
 // Format counts the changes of what a record holds beside its shape: 2 knows what is in use, 3 which items are
 // in a hand.
-const Format = 3
+const Format = 4
 
 // Shape says what a record holds; records of different shapes do not mix.
 type Shape struct {
