@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/stllm/stllm/node/mapped"
 )
 
 // maxDims is the number of dimensions that a GGUF tensor may have.
@@ -24,23 +26,23 @@ type GGUF struct {
 	Tensors []*Tensor
 
 	byName  map[string]*Tensor
-	mapping *mapping
+	mapping *mapped.File
 }
 
 // OpenGGUF maps a file and checks its whole header.
 func OpenGGUF(path string) (*GGUF, error) {
-	m, err := openMapping(path)
+	m, err := mapped.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open gguf: %w", err)
 	}
-	g, err := ParseGGUF(m.data)
+	g, err := ParseGGUF(m.Data)
 	if err != nil {
 		m.Close()
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	g.Path, g.mapping = m.path, m
+	g.Path, g.mapping = m.Path, m
 	for _, t := range g.Tensors {
-		t.File, t.mapped = m.path, t.Offset >= 0
+		t.File, t.mapped = m.Path, t.Offset >= 0
 	}
 	return g, nil
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"path"
 	"strings"
+
+	"github.com/stllm/stllm/node/mapped"
 )
 
 // PTH is an open file of torch.save, in the zip format (torch 1.6 and later) or the stream format before it.
@@ -15,24 +17,24 @@ type PTH struct {
 
 	root    any
 	tensors []*Tensor
-	mapping *mapping
+	mapping *mapped.File
 }
 
 // OpenPTH maps a file and reads its pickle. Only tensors, plain containers, numbers and text are admitted; a pickle that
 // names anything else is refused with that name, and nothing in it is ever run.
 func OpenPTH(path string) (*PTH, error) {
-	m, err := openMapping(path)
+	m, err := mapped.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open pth: %w", err)
 	}
-	p, err := ParsePTH(m.data)
+	p, err := ParsePTH(m.Data)
 	if err != nil {
 		m.Close()
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	p.Path, p.mapping = m.path, m
+	p.Path, p.mapping = m.Path, m
 	for _, t := range p.tensors {
-		t.File, t.mapped = m.path, t.Offset >= 0
+		t.File, t.mapped = m.Path, t.Offset >= 0
 	}
 	return p, nil
 }

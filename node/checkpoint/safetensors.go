@@ -9,6 +9,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/stllm/stllm/node/mapped"
 )
 
 // maxHeader is the longest header that the safetensors library itself reads.
@@ -22,23 +24,23 @@ type Safetensors struct {
 	Tensors  []*Tensor         // in the order of their data
 
 	byName  map[string]*Tensor
-	mapping *mapping
+	mapping *mapped.File
 }
 
 // OpenSafetensors maps a file and checks its whole header.
 func OpenSafetensors(path string) (*Safetensors, error) {
-	m, err := openMapping(path)
+	m, err := mapped.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open safetensors: %w", err)
 	}
-	s, err := ParseSafetensors(m.data)
+	s, err := ParseSafetensors(m.Data)
 	if err != nil {
 		m.Close()
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	s.Path, s.mapping = m.path, m
+	s.Path, s.mapping = m.Path, m
 	for _, t := range s.Tensors {
-		t.File, t.mapped = m.path, t.Offset >= 0
+		t.File, t.mapped = m.Path, t.Offset >= 0
 	}
 	return s, nil
 }

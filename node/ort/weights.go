@@ -9,13 +9,13 @@ import "C"
 import (
 	"errors"
 	"fmt"
-	"os"
 	"unsafe"
 
 	ort "github.com/yalue/onnxruntime_go"
 	"golang.org/x/sys/unix"
 
 	"github.com/stllm/stllm/node/graph"
+	"github.com/stllm/stllm/node/mapped"
 )
 
 // ONNX Runtime maps each weight of a file by itself. mappedWeights maps a file as a whole, so that the system can use large pages
@@ -24,7 +24,7 @@ import (
 // another of its name stays as it was.
 type mappedWeights struct {
 	api    *unsafe.Pointer
-	files  map[string][]byte
+	files  map[string]*mapped.File
 	values []unsafe.Pointer // OrtValue
 }
 
@@ -34,7 +34,7 @@ func addWeights(so *ort.SessionOptions, library string, external []*graph.Value)
 	if err != nil {
 		return nil, err
 	}
-	w := &mappedWeights{api: api, files: map[string][]byte{}}
+	w := &mappedWeights{api: api, files: map[string]*mapped.File{}}
 	for _, v := range external {
 		if err := w.add(so, v); err != nil {
 			w.close()
@@ -72,28 +72,19 @@ func (w *mappedWeights) add(so *ort.SessionOptions, v *graph.Value) error {
 }
 
 func (w *mappedWeights) file(path string) ([]byte, error) {
-	if data, ok := w.files[path]; ok {
-		return data, nil
+	if f, ok := w.files[path]; ok {
+		return f.Data, nil
 	}
-	f, err := os.Open(path)
+	f, err := mapped.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if st.Size() == 0 {
+	if len(f.Data) == 0 {
 		return nil, fmt.Errorf("%s is empty", path)
 	}
-	data, err := unix.Mmap(int(f.Fd()), 0, int(st.Size()), unix.PROT_READ, unix.MAP_SHARED)
-	if err != nil {
-		return nil, fmt.Errorf("map %s: %w", path, err)
-	}
-	_ = unix.Madvise(data, unix.MADV_HUGEPAGE) // a system that has none does without
-	w.files[path] = data
-	return data, nil
+	_ = unix.Madvise(f.Data, unix.MADV_HUGEPAGE) // a system that has none does without
+	w.files[path] = f
+	return f.Data, nil
 }
 
 func (w *mappedWeights) close() {
@@ -103,8 +94,8 @@ func (w *mappedWeights) close() {
 	for _, v := range w.values {
 		C.weight_release(w.api, v)
 	}
-	for _, data := range w.files {
-		_ = unix.Munmap(data) // of an address that Mmap gave
+	for _, f := range w.files {
+		_ = f.Close() // of an address that Mmap gave
 	}
 	w.values, w.files = nil, nil
 }
