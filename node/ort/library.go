@@ -153,5 +153,11 @@ func ParseDevice(s string) (d Device, index string, err error) {
 	return "", "", fmt.Errorf("device is %q, expected cpu, cuda or cuda:N", s)
 }
 
+// OnCUDA tells whether a device that an option names is a GPU; "" is the processor.
+func OnCUDA(device string) bool {
+	d, _, err := ParseDevice(device)
+	return err == nil && d == CUDA
+}
+
 // errNoEnvironment says that a session was asked for before Open.
 var errNoEnvironment = errors.New("ONNX Runtime is not loaded: call ort.Open first")

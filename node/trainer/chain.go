@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/stllm/stllm/node/checkpoint/config"
 	"github.com/stllm/stllm/node/graph"
@@ -46,7 +45,7 @@ type bounds struct {
 
 // boundsOf suits a device: a processor gains nothing by larger parts, a GPU loses by many small ones.
 func boundsOf(device string) bounds {
-	if strings.HasPrefix(device, "cuda") {
+	if ort.OnCUDA(device) {
 		return bounds{scores: 1 << 28, rows: 8192, frames: 32}
 	}
 	return bounds{scores: 1 << 23, rows: 2048, frames: 4}

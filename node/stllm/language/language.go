@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/stllm/stllm/node/graph"
@@ -64,7 +63,7 @@ func (l *Language) load(ctx context.Context, env *ort.Environment) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, scratch.Unlink()) }()
-	b := &module.Builder{G: graph.New("decoder"), Find: l.Model, DType: graph.Float32, Scratch: scratch, Expand: l.opt.Expand, Products: !strings.HasPrefix(l.opt.Device, string(ort.CUDA))}
+	b := &module.Builder{G: graph.New("decoder"), Find: l.Model, DType: graph.Float32, Scratch: scratch, Expand: l.opt.Expand, Products: !ort.OnCUDA(l.opt.Device)}
 	b.CodeProducts = b.Products && ort.CodeProducts()
 	if l.opt.Int4 {
 		b.Quant = &module.Quant{Block: l.opt.Int4Block}
