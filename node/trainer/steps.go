@@ -43,27 +43,23 @@ func (t *Trainer) steps(b Batch, w windowBatch, asked [][]int32) error {
 			return err
 		}
 		words := t.spans(asked[i], list)
-		next := 0
-		if len(list) > 0 {
-			next = (last + 1) % len(list)
+		var tokens [stepFacts]map[float32]int // by sign
+		for column := range tokens {
+			tokens[column] = map[float32]int{}
 		}
-		// A round may have been begun anywhere: of other steps than these two nobody knows whether they were done.
-		for column, of := range [stepFacts]struct{ step, other int }{stepDone: {last, next}, stepLatest: {last, -1}, stepNext: {next, -1}} {
-			var count [2]int
-			for k, at := range words {
-				if of.other < 0 || k == of.step || k == of.other {
-					count[sign(k == of.step)] += len(at)
-				}
+		for k, at := range words {
+			for column, sign := range factsOf(k, last, len(list)) {
+				tokens[column][sign] += len(at)
 			}
-			for k, at := range words {
-				if of.other >= 0 && k != of.step && k != of.other {
+		}
+		for k, at := range words {
+			for column, sign := range factsOf(k, last, len(list)) {
+				if sign == 0 {
 					continue
 				}
-				side := sign(k == of.step)
 				for _, j := range at {
 					j = (i*length+lead+j)*stepFacts + column
-					fact[j] = float32(2*side - 1)
-					weight[j] = 0.5 / float32(count[side])
+					fact[j], weight[j] = sign, 0.5/float32(tokens[column][sign])
 				}
 			}
 		}
@@ -74,16 +70,20 @@ func (t *Trainer) steps(b Batch, w windowBatch, asked [][]int32) error {
 	return nil
 }
 
-// sign is 1 for what holds.
-func sign(holds bool) int {
-	if holds {
-		return 1
+// factsOf is what holds of step k of a round of n steps of which last was done last: 1, or -1 for what does not. A round may have
+// been begun anywhere: whether other steps than that and the next one were done nobody knows, 0.
+func factsOf(k, last, n int) [stepFacts]float32 {
+	switch k {
+	case last:
+		return [stepFacts]float32{stepDone: 1, stepLatest: 1, stepNext: -1}
+	case (last + 1) % n:
+		return [stepFacts]float32{stepDone: -1, stepLatest: -1, stepNext: 1}
 	}
-	return 0
+	return [stepFacts]float32{stepLatest: -1, stepNext: -1}
 }
 
-// taskSteps gives the steps of a round that a question lists in their order, and the index of the last one done. A question without an
-// answer that says what was done lists none.
+// taskSteps gives the steps of a round that a question lists in their order, and the index of the last one done. A question
+// without an answer that says what was done lists none.
 func taskSteps(q record.Question) (list []string, last int, err error) {
 	if !strings.HasPrefix(q.Label, "done ") {
 		return nil, 0, nil

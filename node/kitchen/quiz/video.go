@@ -370,7 +370,7 @@ func (a *asker) next(at float64) []candidate {
 				list = append(list, label.Narrate(p.step))
 			}
 			begin := a.r.IntN(len(list))
-			list = append(list[begin:len(list):len(list)], list[:begin]...)
+			list = slices.Concat(list[begin:], list[:begin])
 			first := future[0]
 			x, z := a.ego(at, first.place)
 			if !a.firm(x, z, func(x, z float64) string { return label.Label{Steps: a.o.Thresholds.way(x, z)}.String() }) {
@@ -390,36 +390,32 @@ func (a *asker) next(at float64) []candidate {
 	return out
 }
 
-// eachOnce are events that can be steps of a task, one for each thing: of what was taken and put down, one of the two.
+// eachOnce are events that can be steps of a task, one for each thing: of what was taken and put down, one of the two. What is
+// ahead speaks of single things only, and so do they.
 func (a *asker) eachOnce(at float64) []Event {
-	var out []Event
-	of := map[string][]int{} // by thing, places in out
-	for _, e := range a.spoken(at) {
-		// What is ahead speaks of single things only.
-		if e.Verb != "close" && e.Verb != "turn off" && a.named[a.w.Things[e.Thing].Category] == 1 {
-			of[e.Object] = append(of[e.Object], len(out))
-			out = append(out, e)
+	steps := slices.DeleteFunc(a.spoken(at), func(e Event) bool {
+		return e.Verb == "close" || e.Verb == "turn off" || a.named[a.w.Things[e.Thing].Category] != 1
+	})
+	kept := map[string]string{} // the verb, by thing
+	for _, e := range steps {
+		if kept[e.Object] != "" {
+			continue
 		}
-	}
-	drop := map[int]bool{}
-	for i, e := range out { // in the events' order: maps have none
-		if same := of[e.Object]; len(same) > 1 && same[0] == i {
-			keep := same[a.r.IntN(len(same))]
-			for _, j := range same {
-				drop[j] = j != keep
+		var verbs []string
+		for _, f := range steps {
+			if f.Object == e.Object {
+				verbs = append(verbs, f.Verb)
 			}
 		}
-	}
-	kept := out[:0]
-	for i, e := range out {
-		if !drop[i] {
-			kept = append(kept, e)
+		kept[e.Object] = verbs[0]
+		if len(verbs) > 1 {
+			kept[e.Object] = verbs[a.r.IntN(len(verbs))]
 		}
 	}
-	return kept
+	return slices.DeleteFunc(steps, func(e Event) bool { return e.Verb != kept[e.Object] })
 }
 
-// stepVerbs are drawn from for steps ahead: each as often as it is the verb of the step done last.
+// stepVerbs are drawn from for steps ahead: each about as often as it is the verb of the step done last.
 var stepVerbs = []string{"take", "take", "take", "put", "put", "put", "open", "open", "open", "turn on"}
 
 // plan draws n steps ahead, no thing twice.
