@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	maxCalls = 256             // of one service at a time; more are dropped with an event
-	meetTime = 3 * time.Second // how long an answer waits until its reader has matched
+	maxCalls   = 256                    // of one service at a time; more are dropped with an event
+	meetTime   = 3 * time.Second        // how long an answer waits until its reader has matched
+	settleTime = 250 * time.Millisecond // and how long from then until it has acknowledged something
 )
 
 // serviceQoS has a greater depth than rmw's 10, which nobody can see, so that many answers at once are not lost.
@@ -239,8 +240,8 @@ func (s *server) answer(ctx context.Context, c call, req msgs.Message) {
 		return
 	}
 	if data = padded(data); c.header != nil {
-		// CycloneDDS passes over what a writer says before the first heartbeat that it gets from it, and Fast DDS may have sent its
-		// own before the client had met this writer.
+		// CycloneDDS passes over what a writer says before the first heartbeat that its reader gets from it, and Fast DDS may have
+		// sent its own before the client had met this writer.
 		if err := s.writer.Heartbeat(); err != nil { // the answer may arrive all the same
 			s.node.log.Warn().Err(err).Str("service", s.name).Msg("a client's first answer may be lost")
 		}
@@ -257,16 +258,26 @@ func (s *server) answer(ctx context.Context, c call, req msgs.Message) {
 	}
 }
 
-// meet waits until the client's response reader has matched: what is written before, it does not get.
+// meet waits until the client's response readers have matched: what is written before, they do not get. CycloneDDS tells its program
+// of a match before its reader takes heartbeats (connect_proxy_writer_with_reader), and its first acknowledgement comes after, but for
+// one whose first heartbeat asks for none, as ours before other answers do: so this is waited for a short time only.
 func (s *server) meet(ctx context.Context, c call) {
-	for end := time.Now().Add(meetTime); ctx.Err() == nil && time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
-		if s.matched(c) {
+	now := time.Now()
+	end := now.Add(meetTime)
+	for met := end; ctx.Err() == nil && now.Before(end); now = time.Now() {
+		matched, settled := s.met(c)
+		if settled || matched && now.After(met.Add(settleTime)) {
 			return
 		}
+		if matched && now.Before(met) {
+			met = now
+		}
+		time.Sleep(2 * time.Millisecond)
 	}
 }
 
-func (s *server) matched(c call) bool {
+// met tells whether the client's response readers have matched, and whether those that it matters to have acknowledged anything.
+func (s *server) met(c call) (matched, settled bool) {
 	readers := []dds.GUID{c.related}
 	// Where no reader is told all of the client's readers of answers are meant.
 	if c.related[15]&0x04 == 0 { // not the entity kind of a reader
@@ -280,14 +291,15 @@ func (s *server) matched(c call) bool {
 	s.writing.RLock()
 	defer s.writing.RUnlock()
 	if s.writer == nil {
-		return true
+		return true, true
 	}
+	matched = len(readers) > 0
+	settled = matched
 	for _, r := range readers {
-		if !s.writer.Matched(r) {
-			return false
-		}
+		matched = matched && s.writer.Matched(r)
+		settled = settled && s.writer.Matched(r) && (c.header == nil || s.writer.Settled(r))
 	}
-	return len(readers) > 0
+	return matched, settled
 }
 
 // left ends the calls of a client that has gone. It is called from Fast DDS's threads.

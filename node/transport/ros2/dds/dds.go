@@ -61,7 +61,7 @@ type QoS struct {
 	Reliable, TransientLocal bool
 	Depth                    int
 	UserData                 string // "typehash=RIHS01_…;"
-	// Heartbeats lets a writer send one when it is told to. Others see its liveliness as MANUAL_BY_TOPIC, without a lease.
+	// Heartbeats lets a writer send one when it is told to, and know which readers have acknowledged anything. Others see its liveliness as MANUAL_BY_TOPIC, without a lease.
 	Heartbeats bool
 }
 

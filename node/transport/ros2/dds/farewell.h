@@ -13,7 +13,7 @@
 namespace farewell {
 
 // A datagram's submessages: kind, flags, length, content (RTPS 2.3, 8.3.3 and 9.4.5).
-enum : uint8_t { PAD = 0x01, INFO_TS = 0x09, DATA = 0x15 };
+enum : uint8_t { PAD = 0x01, ACKNACK = 0x06, INFO_TS = 0x09, DATA = 0x15 };
 enum : uint8_t { LITTLE = 1, INLINE_QOS = 2, DATA_FLAG = 4, KEY_FLAG = 8 };
 constexpr size_t HEADER = 20, SUBHEADER = 4, GUID = 16;
 
@@ -70,8 +70,9 @@ inline size_t payload(const uint8_t *c, size_t n, uint8_t flags) {
 // parameters, for which Fast DDS 2.9 has no room (MessageReceiver::proc_Submsg_Data), so that a reader or a writer of theirs would
 // stay matched as long as its participant lives, and that one until its lease is over. The lengths stay: the rest becomes a PAD.
 // It returns how many submessages it has changed; -1: this is no RTPS, or a submessage is longer than the datagram (those before it
-// are read all the same).
-inline int readable(uint8_t *b, size_t n) {
+// are read all the same). On the way it calls acknowledged(prefix, reader, writer) for each reader that acknowledges something to a
+// writer: the reader's GUID prefix and the two entity ids.
+template <class F> int readable(uint8_t *b, size_t n, F &&acknowledged) {
 	int changed = 0;
 	if (n < HEADER || memcmp(b, "RTPS", 4) != 0) return -1;
 	for (size_t at = HEADER; at + SUBHEADER <= n;) {
@@ -81,6 +82,7 @@ inline int readable(uint8_t *b, size_t n) {
 		size_t size = u16(s + 2, little), rest = n - at - SUBHEADER;
 		if (size == 0 && kind != PAD && kind != INFO_TS) size = rest;  // to the end
 		if (size > rest) return -1;
+		if (kind == ACKNACK && size >= 8) acknowledged(b + 8, c, c + 4);
 		if (kind == DATA && (flags & (DATA_FLAG | KEY_FLAG)) == KEY_FLAG && size >= 20 && builtin(c + 8)) {
 			size_t from = payload(c, size, flags);
 			if (from != 0 && size - from >= GUID + SUBHEADER && from + GUID <= 0xffff && size - from - GUID - SUBHEADER <= 0xffff) {
@@ -105,20 +107,24 @@ using eprosima::fastrtps::rtps::LocatorsIterator;
 using eprosima::fastrtps::rtps::octet;
 using eprosima::fastrtps::rtps::SenderResource;
 
-// Transport is another one behind which datagrams are made readable. What is none is told, with where it came from.
+// Transport is another one behind which datagrams are made readable. What is none is told, with where it came from, and so is who
+// acknowledges: Fast DDS keeps that to itself.
 class Transport : public ChainingTransport {
 	using Garbage = std::function<void(const Locator_t &from, size_t size)>;
+	using Acknowledged = std::function<void(const uint8_t *prefix, const uint8_t *reader, const uint8_t *writer)>;
 	struct Descriptor : ChainingTransportDescriptor {
 		Garbage garbage;
-		Descriptor(std::shared_ptr<TransportDescriptorInterface> low, Garbage g) : ChainingTransportDescriptor(low), garbage(std::move(g)) {}
+		Acknowledged acknowledged;
+		Descriptor(std::shared_ptr<TransportDescriptorInterface> low, Garbage g, Acknowledged a)
+		    : ChainingTransportDescriptor(low), garbage(std::move(g)), acknowledged(std::move(a)) {}
 		TransportInterface *create_transport() const override { return new Transport(*this); }
 	};
 	Descriptor descriptor;
 
 public:
 	explicit Transport(const Descriptor &d) : ChainingTransport(d), descriptor(d) {}
-	static std::shared_ptr<ChainingTransportDescriptor> over(std::shared_ptr<TransportDescriptorInterface> low, Garbage garbage) {
-		return std::make_shared<Descriptor>(low, std::move(garbage));
+	static std::shared_ptr<ChainingTransportDescriptor> over(std::shared_ptr<TransportDescriptorInterface> low, Garbage garbage, Acknowledged acknowledged) {
+		return std::make_shared<Descriptor>(low, std::move(garbage), std::move(acknowledged));
 	}
 	TransportDescriptorInterface *get_configuration() override { return &descriptor; }
 	bool send(SenderResource *low, const octet *data, uint32_t size, LocatorsIterator *begin, LocatorsIterator *end,
@@ -126,7 +132,7 @@ public:
 		return low->send(data, size, begin, end, until);
 	}
 	void receive(TransportReceiverInterface *next, const octet *data, uint32_t size, const Locator_t &local, const Locator_t &remote) override {
-		if (readable(const_cast<octet *>(data), size) < 0) descriptor.garbage(remote, size);  // a ChainingTransport may change it
+		if (readable(const_cast<octet *>(data), size, descriptor.acknowledged) < 0) descriptor.garbage(remote, size);  // a ChainingTransport may change it
 		next->OnDataReceived(data, size, local, remote);
 	}
 };

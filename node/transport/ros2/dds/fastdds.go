@@ -163,6 +163,12 @@ func (w *Writer) Matched(reader GUID) bool {
 	return C.dds_writer_matched(w.c, (*C.uint8_t)(&reader[0])) == 1
 }
 
+// Settled tells whether a reader has matched and has acknowledged something, which shows that the other side knows of the match as
+// well. Only a writer with heartbeats in its QoS knows.
+func (w *Writer) Settled(reader GUID) bool {
+	return C.dds_writer_acknowledged(w.c, (*C.uint8_t)(&reader[0])) == 1
+}
+
 // Heartbeat tells all matched readers at once which samples there are; the writer's QoS says that it can.
 func (w *Writer) Heartbeat() error {
 	if C.dds_writer_heartbeat(w.c) != 0 {

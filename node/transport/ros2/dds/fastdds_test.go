@@ -141,6 +141,41 @@ func TestConfigIsRefused(t *testing.T) {
 	}
 }
 
+// A reader's first acknowledgement is told before anything is written, to the writer that it is for.
+func TestSettled(t *testing.T) {
+	a, b := participant(t, "a", func(Discovery) {}), participant(t, "b", func(Discovery) {})
+	qos := QoS{Reliable: true, Depth: 1, Heartbeats: true}
+	w, err := a.NewWriter("rr/s", "T_", qos, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	other, err := a.NewWriter("rr/other", "T_", qos, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	r, err := b.NewReader("rr/s", "T_", QoS{Reliable: true, Depth: 1}, nil, func(Sample) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader := r.GUID()
+	wait := func(what string, done func() bool) {
+		t.Helper()
+		for end := time.Now().Add(20 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%s: not within 20 s", what)
+			}
+		}
+	}
+	wait("acknowledged", func() bool { return w.Settled(reader) })
+	if !w.Matched(reader) || other.Settled(reader) || w.Settled(GUID{1}) {
+		t.Errorf("matched %t, another writer's %t, another reader %t", w.Matched(reader), other.Settled(reader), w.Settled(GUID{1}))
+	}
+	r.Close()
+	wait("forgotten", func() bool { return !w.Settled(reader) })
+}
+
 // A heartbeat is sent by a writer that can, by no other; it goes while others like it come and leave, and to readers of any liveliness.
 func TestHeartbeats(t *testing.T) {
 	a, b := participant(t, "a", func(Discovery) {}), participant(t, "b", func(Discovery) {})

@@ -4,11 +4,13 @@
 
 #include "farewell.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -163,8 +165,13 @@ public:
 		{
 			std::lock_guard<std::mutex> lock(mutex);
 			const GUID_t &g = iHandle2GUID(s.last_subscription_handle);
-			if (s.current_count_change > 0) readers.insert(g);
-			else readers.erase(g);
+			if (s.current_count_change > 0) {
+				auto e = std::find(early.begin(), early.end(), g);
+				readers.emplace(g, e != early.end());
+				if (e != early.end()) early.erase(e);
+			} else {
+				readers.erase(g);
+			}
 		}
 		stllm_dds_status(handle, DDS_MATCHED, s.current_count, 0);
 	}
@@ -175,11 +182,57 @@ public:
 		std::lock_guard<std::mutex> lock(mutex);
 		return readers.count(g) > 0;
 	}
+	void acknowledge(const GUID_t &g) {
+		std::lock_guard<std::mutex> lock(mutex);
+		auto r = readers.find(g);
+		if (r != readers.end()) {
+			r->second = true;
+		} else if (std::find(early.begin(), early.end(), g) == early.end()) {
+			early.push_back(g);
+			if (early.size() > EARLY) early.pop_front();
+		}
+	}
+	bool acknowledged(const GUID_t &g) {
+		std::lock_guard<std::mutex> lock(mutex);
+		auto r = readers.find(g);
+		return r != readers.end() && r->second;
+	}
 
 private:
 	uintptr_t handle;
 	std::mutex mutex;
-	std::set<GUID_t> readers;
+	std::map<GUID_t, bool> readers;  // those that have matched, and whether they have acknowledged anything
+	// Readers that acknowledged before this side had matched them, which they need not do again; the oldest goes, as some have left.
+	std::deque<GUID_t> early;
+	static constexpr size_t EARLY = 256;
+};
+
+// Writers are those of a participant that want to know who acknowledges.
+class Writers {
+public:
+	void add(const EntityId_t &id, WriterEvents *w) {
+		std::lock_guard<std::mutex> lock(mutex);
+		writers[id] = w;
+	}
+	void remove(const EntityId_t &id) {
+		std::lock_guard<std::mutex> lock(mutex);
+		writers.erase(id);
+	}
+	void acknowledge(const uint8_t *prefix, const uint8_t *reader, const uint8_t *writer) {
+		EntityId_t id;
+		memcpy(id.value, writer, 4);
+		std::lock_guard<std::mutex> lock(mutex);
+		auto w = writers.find(id);
+		if (w == writers.end()) return;
+		GUID_t g;
+		memcpy(g.guidPrefix.value, prefix, 12);
+		memcpy(g.entityId.value, reader, 4);
+		w->second->acknowledge(g);
+	}
+
+private:
+	std::mutex mutex;
+	std::map<EntityId_t, WriterEvents *> writers;
 };
 
 class ReaderEvents : public DataReaderListener {
@@ -210,6 +263,7 @@ struct dds_participant {
 	// Fast DDS 2.9 keeps a pointer into its list of writers with a liveliness of their own, and uses it outside of the list's lock
 	// (LivelinessManager::assert_liveliness): the list must not grow or shrink meanwhile. No callback takes this lock.
 	std::mutex liveliness;
+	std::shared_ptr<Writers> writers = std::make_shared<Writers>();  // its transport has it too
 
 	Topic *topic(const char *name, const char *type) {
 		std::lock_guard<std::mutex> lock(mutex);
@@ -242,7 +296,7 @@ struct dds_reader {
 
 extern "C" {
 
-int dds_farewell(uint8_t *datagram, size_t size) { return farewell::readable(datagram, size); }
+int dds_farewell(uint8_t *datagram, size_t size) { return farewell::readable(datagram, size, [](const uint8_t *, const uint8_t *, const uint8_t *) {}); }
 
 dds_participant *dds_participant_new(uintptr_t handle, int domain, const char *name, const char *user_data,
                                      const char **interfaces, int n_interfaces, const char **peers, int n_peers,
@@ -265,9 +319,11 @@ dds_participant *dds_participant_new(uintptr_t handle, int domain, const char *n
 	auto udp = std::make_shared<frtps::UDPv4TransportDescriptor>();
 	for (int i = 0; i < n_interfaces; i++) udp->interfaceWhiteList.emplace_back(interfaces[i]);
 	udp->sendBufferSize = udp->receiveBufferSize = 8 << 20;
+	auto p = std::make_unique<dds_participant>();
+	auto told = [writers = p->writers](const uint8_t *prefix, const uint8_t *reader, const uint8_t *writer) { writers->acknowledge(prefix, reader, writer); };
 	q.transport().user_transports.push_back(farewell::Transport::over(udp, [handle](const Locator_t &from, size_t size) {
 		stllm_dds_garbage(handle, const_cast<char *>((IPLocator::toIPv4string(from) + ":" + std::to_string(IPLocator::getPhysicalPort(from))).c_str()), size);
-	}));
+	}, told));
 	auto &builtin = q.wire_protocol().builtin;
 	builtin.readerHistoryMemoryPolicy = PREALLOCATED_WITH_REALLOC_MEMORY_MODE;  // endpoints that tell more of themselves than 5000 bytes
 	builtin.writerHistoryMemoryPolicy = PREALLOCATED_WITH_REALLOC_MEMORY_MODE;
@@ -303,7 +359,6 @@ dds_participant *dds_participant_new(uintptr_t handle, int domain, const char *n
 		l.port = base;
 		builtin.initialPeersList.push_back(l);
 	}
-	auto p = std::make_unique<dds_participant>();
 	p->events = std::make_unique<ParticipantEvents>(handle);
 	p->dp = DomainParticipantFactory::get_instance()->create_participant(domain, q, p->events.get(), StatusMask::none());
 	if (!p->dp) {
@@ -352,6 +407,7 @@ dds_writer *dds_writer_new(dds_participant *p, uintptr_t handle, const char *top
 		fail(error, "Fast DDS made no writer (contradicting QoS?)");
 		return nullptr;
 	}
+	if (w->by_topic) p->writers->add(w->dw->guid().entityId, w->events.get());
 	return w.release();
 }
 
@@ -373,6 +429,7 @@ int dds_writer_write(dds_writer *w, const void *data, size_t size, const uint8_t
 
 void dds_writer_guid(dds_writer *w, uint8_t *out) { put(w->dw->guid(), out); }
 int dds_writer_matched(dds_writer *w, const uint8_t *reader) { return w->events->matched(guid(reader)); }
+int dds_writer_acknowledged(dds_writer *w, const uint8_t *reader) { return w->events->acknowledged(guid(reader)); }
 int dds_writer_unacknowledged(dds_writer *w) {
 	return w->dw->wait_for_acknowledgments({0, 0}) == ReturnCode_t::RETCODE_OK ? 0 : 1;
 }
@@ -383,6 +440,7 @@ int dds_writer_heartbeat(dds_writer *w) {
 }
 void dds_writer_delete(dds_writer *w) {
 	w->dw->set_listener(nullptr);
+	w->p->writers->remove(w->dw->guid().entityId);
 	{
 		auto lock = w->listed();
 		w->p->pub->delete_datawriter(w->dw);

@@ -60,6 +60,7 @@ int dds_writer_write(dds_writer *w, const void *data, size_t size, const uint8_t
 void dds_writer_guid(dds_writer *w, uint8_t *guid);
 int dds_writer_matched(dds_writer *w, const uint8_t *reader_guid);  // 1: this reader has matched
 int dds_writer_unacknowledged(dds_writer *w);                       // 0: every matched reader has everything
+int dds_writer_acknowledged(dds_writer *w, const uint8_t *reader_guid);  // 1: and has acknowledged something; by_topic writers only
 int dds_writer_heartbeat(dds_writer *w);                            // 0: sent
 void dds_writer_delete(dds_writer *w);
 

@@ -51,6 +51,9 @@ func (*Writer) GUID() GUID { return GUID{} }
 // Matched is false.
 func (*Writer) Matched(GUID) bool { return false }
 
+// Settled is false.
+func (*Writer) Settled(GUID) bool { return false }
+
 // Heartbeat fails.
 func (*Writer) Heartbeat() error { return errUnavailable }
 
