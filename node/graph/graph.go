@@ -17,6 +17,10 @@ const Own = "stllm"
 // Graph is a model under construction. Its methods add nodes; the first mistake is kept and returned by Err and Model, and
 // everything after it does nothing, so that building reads like the mathematics.
 type Graph struct {
+	// Rounded lets operators of our own round numbers to bfloat16 where they multiply many rows; sums stay float32. The
+	// processor must have products of them (ort.RoundedProducts).
+	Rounded bool
+
 	name    string
 	nodes   []*Node
 	inputs  []*Value
@@ -125,6 +129,15 @@ func (g *Graph) External(name string, t DType, file string, offset, length int64
 		return g.Failf("initializer %s %s%s has %d bytes in %s, expected %d", name, t, s, length, file, want)
 	}
 	return g.initializer(&Value{Name: name, DType: t, Shape: s, Init: &Initializer{File: file, Offset: offset, Length: length}})
+}
+
+// arithmetic is the attribute of an operator of our own that says in which type many rows are multiplied.
+func (g *Graph) arithmetic() []Attr {
+	t := Float32
+	if g.Rounded {
+		t = BFloat16
+	}
+	return []Attr{{"arithmetic", int64(t)}}
 }
 
 func (g *Graph) initializer(v *Value) *Value {

@@ -48,7 +48,7 @@ func (g *Graph) Gemm(x, w, bias *Value) *Value {
 
 // CodeProduct is MatMulNBits for x of float32 and codes without zero points, by codes that are not repacked; offsets
 // [N, K/Block] of float32, or nil, are added to what each code of a block stands for. Of up to eight rows, x is rounded to 8 bits a
-// block; of more, the product is exact. It runs on a CPU that has products of bytes (ort.CodeProducts).
+// block; of more, x stays as it is, or is rounded as the graph says. It runs on a CPU that has products of bytes (ort.CodeProducts).
 func (g *Graph) CodeProduct(x *Value, w NBits, offsets *Value) *Value {
 	if g.err != nil {
 		return g.bad()
@@ -78,7 +78,7 @@ func (g *Graph) CodeProduct(x *Value, w NBits, offsets *Value) *Value {
 		}
 	}
 	out := append(append(Shape(nil), x.Shape[:len(x.Shape)-1]...), D(w.N))
-	return g.one("CodeProduct", Own, in, nil, Float32, out)
+	return g.one("CodeProduct", Own, in, g.arithmetic(), Float32, out)
 }
 
 // mostProducts is how many matrices a Product takes.
@@ -86,7 +86,7 @@ const mostProducts = 4
 
 // Product is x·wᵀ + bias for x [...,K] of float32 and each matrix w [N,K] of float32 or bfloat16, one operator for all; biases are
 // [N] of float32, one for each, or none. The matrices are not repacked: one row of x is multiplied as fast as they can be read.
-// It runs on the CPU only.
+// Up to eight rows are multiplied in float32, more in the graph's arithmetic. It runs on the CPU only.
 func (g *Graph) Product(x *Value, ws, biases []*Value) []*Value {
 	if g.err != nil {
 		return slices.Repeat([]*Value{g.bad()}, len(ws))
@@ -112,7 +112,29 @@ func (g *Graph) Product(x *Value, ws, biases []*Value) []*Value {
 		}
 		outs = append(outs, Out{DType: Float32, Shape: append(append(Shape(nil), x.Shape[:last]...), w.Shape[0])})
 	}
-	return slices.Clone(g.Op("Product", Own, in, nil, outs...))
+	return slices.Clone(g.Op("Product", Own, in, g.arithmetic(), outs...))
+}
+
+// MostHead is how wide a head of [Graph.Attention] may be.
+const MostHead = 128
+
+// Attention is multi-head attention without a mask: q [B,S,D], k and v [B,L,D] of float32 with D = heads·d and d at most MostHead.
+// It runs on a CPU that has AVX-512 (ort.Panels), in the graph's arithmetic.
+func (g *Graph) Attention(q, k, v *Value, heads int) *Value {
+	if g.err != nil {
+		return g.bad()
+	}
+	in := []*Value{q, k, v}
+	for _, x := range in {
+		if x.DType != Float32 || len(x.Shape) != 3 || x.Shape[0] != q.Shape[0] || x.Shape[2] != q.Shape[2] {
+			return g.failOp("Attention", in, "expected [B,S,D], [B,L,D] and [B,L,D] of float32")
+		}
+	}
+	d := q.Shape[2]
+	if k.Shape[1] != v.Shape[1] || heads < 1 || !d.Known() || d.Size%int64(heads) != 0 || d.Size/int64(heads) > MostHead {
+		return g.failOp("Attention", in, "%d heads, expected as many values as keys, and heads of up to %d numbers", heads, MostHead)
+	}
+	return g.one("Attention", Own, in, append(g.arithmetic(), Attr{"heads", int64(heads)}), Float32, q.Shape)
 }
 
 // Linear is Gemm over the last dimension of any tensor: x [...,K], w [N,K], bias [N] or nil.

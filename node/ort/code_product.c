@@ -1,5 +1,7 @@
 #include "operator.h"
 
+#include "panel.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +10,7 @@
 // [N, blocks]; offsets [N, blocks] or nothing, which are added to code·scale.
 //
 // A few rows of x are rounded to 8 bits a block, as MatMulNBits (accuracy level 4) and llama.cpp round them, and multiplied in
-// integers; with many, weights are written out as floats, a stretch at a time, and x stays as it is.
+// integers; with many, x stays as it is and meets panels of the numbers that the codes stand for (many.c).
 typedef struct {
 	const uint8_t *codes;
 	const loose_float *scales, *offsets;
@@ -16,9 +18,7 @@ typedef struct {
 	int bits;
 } matrix;
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-
+#if defined(__x86_64__) && !defined(STLLM_PLAIN)
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
 
 int code_product_supported(void) {
@@ -150,18 +150,34 @@ TARGET static void code_rows(const matrix *w, const rounded *r, size_t m, float 
 	else rows(w, w->bits, w->bytes, r, m, y, from, to);
 }
 
-TARGET static void write_codes(const void *p, size_t first, size_t rows, float *to) {
-	const matrix *w = p;
-	__m128i nibble = _mm_set1_epi8(15);
-	for (size_t b = first * w->blocks; b < (first + rows) * w->blocks; b++) {
-		const uint8_t *codes = w->codes + b * w->bytes;
-		__m512 scale = _mm512_set1_ps(w->scales[b]), zero = _mm512_set1_ps((w->offsets ? w->offsets[b] : 0) - (w->bits == 4 ? 8 : 128) * w->scales[b]);
-		for (size_t i = 0; i < w->block; i += 16, to += 16) {
-			__m128i c = w->bits == 4 ? _mm_loadl_epi64((const __m128i *)(codes + i / 2)) : _mm_loadu_si128((const __m128i *)(codes + i));
-			if (w->bits == 4) c = _mm_unpacklo_epi8(_mm_and_si128(c, nibble), _mm_and_si128(_mm_srli_epi16(c, 4), nibble));
-			_mm512_storeu_ps(to, _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(c)), scale, zero));
-		}
-	}
+// numbers are 16 of a row that codes stand for, from a multiple of 16 on.
+PANEL __m512 numbers(const matrix *w, size_t row, size_t at) {
+	size_t b = row * w->blocks + at / w->block;
+	const uint8_t *codes = w->codes + b * w->bytes + at % w->block * w->bits / 8;
+	soon(codes);
+	__m128i c = w->bits == 4 ? _mm_loadl_epi64((const __m128i *)codes) : _mm_loadu_si128((const __m128i *)codes), nibble = _mm_set1_epi8(15);
+	if (w->bits == 4) c = _mm_unpacklo_epi8(_mm_and_si128(c, nibble), _mm_and_si128(_mm_srli_epi16(c, 4), nibble));
+	float zero = (w->offsets ? w->offsets[b] : 0) - (w->bits == 4 ? 8 : 128) * w->scales[b];
+	return _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(c)), _mm512_set1_ps(w->scales[b]), _mm512_set1_ps(zero));
+}
+
+PANEL __m512i load_numbers(const void *w, size_t row, size_t word) { return (__m512i)numbers(w, row, word); }
+
+ROUNDED __m512i load_rounded(const void *w, size_t row, size_t word) {
+	size_t at = 2 * word;
+	return (__m512i)_mm512_cvtne2ps_pbh(at + 16 < ((const matrix *)w)->k ? numbers(w, row, at + 16) : _mm512_setzero_ps(), numbers(w, row, at));
+}
+
+PACK(pack_numbers, PANEL_TARGET, load_numbers)
+PACK(pack_rounded, ROUNDED_TARGET, load_rounded)
+
+static Status *large(const kernel *n, void *context, const tensor *x, const matrix *w, size_t m, float *y) {
+	factor f;
+	stored all = {w, {pack_numbers, pack_rounded}, w->rows, w->k, NULL};
+	Status *s = factor_make(n, context, x->data, m, w->k, &f);
+	if (!s) s = many(n, context, &f, &all, y);
+	factor_release(n, &f);
+	return s;
 }
 
 // few is how many rows of x are multiplied in integers.
@@ -197,8 +213,8 @@ static Status *small(const kernel *n, void *context, const tensor *x, const matr
 #else
 enum { few = 0 };
 int code_product_supported(void) { return 0; }
-static void write_codes(const void *m, size_t first, size_t rows, float *to) {}
 static Status *small(const kernel *n, void *context, const tensor *x, const matrix *w, size_t m, float *y) { return NULL; }
+static Status *large(const kernel *n, void *context, const tensor *x, const matrix *w, size_t m, float *y) { return NULL; }
 #endif
 
 static Status *compute(void *p, void *context) {
@@ -225,10 +241,9 @@ static Status *compute(void *p, void *context) {
 	void *value;
 	float *y;
 	if ((s = output(n, context, 0, x, rows, &value, &y)) || m == 0) return s;
-	if (m <= few) return small(n, context, x, &w, m, y);
-	return tiles(n, context, x, w.rows, write_codes, &w, NULL, y);
+	return m <= few ? small(n, context, x, &w, m, y) : large(n, context, x, &w, m, y);
 }
 
 static const char *name(const void *op) { return "CodeProduct"; }
 
-const operator code_product_operator = OPERATOR(name, compute);
+const operator code_product_operator = OPERATOR(name, kernel_create, compute);

@@ -38,7 +38,7 @@ void kernel_destroy(void *p) {
 	kernel *n = p;
 	const void *const *api = n->api;
 	for (int i = 0; i < 2; i++)
-		if (n->many[i]) RELEASE(ReleaseOp, n->many[i]);
+		if (n->gemm[i]) RELEASE(ReleaseOp, n->gemm[i]);
 	if (n->memory) RELEASE(ReleaseMemoryInfo, n->memory);
 	free(n);
 }
@@ -47,27 +47,10 @@ Status *kernel_create(const void *op, const void *const *api, const void *info, 
 	kernel *n = calloc(1, sizeof *n);
 	if (!n) return failed(api, "no memory for an operator");
 	n->api = api;
-	// An operator by itself wants every attribute; 1 is an integer, 3 a float (OrtOpAttrType).
-	static const struct {
-		const char *name;
-		int type;
-		int64_t whole;
-		float part;
-	} gemm[] = {{"transA", 1, 0, 0}, {"transB", 1, 1, 0}, {"alpha", 3, 0, 1}, {"beta", 3, 0, 1}};
-	enum { count = sizeof gemm / sizeof *gemm };
-	void *attributes[count] = {NULL};
-	const char *constraint = "T";
-	int type = float32;
-	Status *s = NULL;
-	for (int i = 0; i < count && !s; i++) {
-		const void *data = gemm[i].type == 1 ? (const void *)&gemm[i].whole : &gemm[i].part;
-		s = FUNCTION(CreateOpAttr, const char *, const void *, int, int, void **)(gemm[i].name, data, 1, gemm[i].type, &attributes[i]);
-	}
-	for (int i = 0; i < 2 && !s; i++)
-		s = FUNCTION(CreateOp, const void *, const char *, const char *, int, const char **, const int *, int, void *const *, int, int, int, void **)(
-			info, "Gemm", "", 13, &constraint, &type, 1, attributes, count, 2 + i, 1, &n->many[i]);
-	for (int i = 0; i < count; i++)
-		if (attributes[i]) RELEASE(ReleaseOpAttr, attributes[i]);
+	int64_t arithmetic;
+	Status *s = FUNCTION(KernelInfoGetAttribute_int64, const void *, const char *, int64_t *)(info, "arithmetic", &arithmetic);
+	if (!s) n->rounded = arithmetic == bfloat16;
+	if (!s && !many_supported(0)) s = gemm_make(n, info);
 	if (!s) s = FUNCTION(CreateCpuMemoryInfo, int, int, void **)(0, 0, &n->memory); // OrtDeviceAllocator, OrtMemTypeDefault
 	if (s) kernel_destroy(n);
 	else *out = n;
@@ -109,69 +92,26 @@ Status *for_all(const kernel *n, void *context, void (*f)(void *, size_t), size_
 	return FUNCTION(KernelContext_ParallelFor, const void *, void (*)(void *, size_t), size_t, size_t, void *)(context, f, count, 0, data);
 }
 
-static Status *value(const kernel *n, float *data, const int64_t *shape, size_t rank, void **out) {
+Status *scratch_get(const kernel *n, void *context, size_t bytes, scratch *s) {
 	const void *const *api = n->api;
-	size_t size = sizeof *data;
-	for (size_t i = 0; i < rank; i++) size *= shape[i];
-	return FUNCTION(CreateTensorWithDataAsOrtValue, const void *, void *, size_t, const int64_t *, size_t, int, void **)(n->memory, data, size, shape, rank, float32, out);
+	Status *status = FUNCTION(KernelContext_GetAllocator, const void *, const void *, void **)(context, n->memory, &s->allocator);
+	if (!status) status = FUNCTION(AllocatorAlloc, void *, size_t, void **)(s->allocator, bytes, &s->data);
+	return status;
 }
 
-Status *multiply(const kernel *n, void *context, const float *x, const float *w, const float *bias, float *y, size_t m, size_t k, size_t rows) {
+void scratch_release(const kernel *n, scratch *s) {
 	const void *const *api = n->api;
-	int64_t shapes[4][2] = {{m, k}, {rows, k}, {rows}, {m, rows}};
-	const float *data[4] = {x, w, bias, y};
-	void *made[4] = {NULL};
-	Status *s = NULL;
-	for (int i = 0; i < 4 && !s; i++)
-		if (data[i]) s = value(n, (float *)data[i], shapes[i], i == 2 ? 1 : 2, &made[i]);
-	if (!s)
-		s = FUNCTION(InvokeOp, const void *, const void *, void *const *, int, void *const *, int)(context, n->many[bias != NULL], made, bias ? 3 : 2, &made[3], 1);
-	for (int i = 0; i < 4; i++)
-		if (made[i]) RELEASE(ReleaseValue, made[i]);
-	return s;
-}
-
-// writing is a stretch of a matrix that threads write out.
-typedef struct {
-	writer write;
-	const void *matrix;
-	float *to;
-	size_t first, rows, k;
-} writing;
-
-enum { rows_written = 64, tile_bytes = 8 << 20 };
-
-static void write_some(void *p, size_t i) {
-	const writing *w = p;
-	size_t from = i * rows_written, rows = from + rows_written < w->rows ? rows_written : w->rows - from;
-	w->write(w->matrix, w->first + from, rows, w->to + from * w->k);
-}
-
-Status *tiles(const kernel *n, void *context, const tensor *x, size_t rows, writer write, const void *matrix, const float *bias, float *y) {
-	size_t k, m;
-	rows_of(x, &k, &m);
-	size_t step = tile_bytes / sizeof(float) / k / rows_written * rows_written;
-	if (step < rows_written) step = rows_written;
-	if (step > rows) step = rows;
-	float *out = malloc(m * step * sizeof *out), *buffer = malloc(step * k * sizeof *buffer);
-	Status *s = out && buffer ? NULL : failed(n->api, "no memory for a product");
-	for (size_t first = 0; !s && first < rows; first += step) {
-		size_t some = first + step < rows ? step : rows - first;
-		writing w = {write, matrix, buffer, first, some, k};
-		if ((s = for_all(n, context, write_some, (some + rows_written - 1) / rows_written, &w))) break;
-		s = multiply(n, context, x->data, buffer, bias ? bias + first : NULL, out, m, k, some);
-		if (!s)
-			for (size_t j = 0; j < m; j++) memcpy(y + j * rows + first, out + j * some, some * sizeof *y);
-	}
-	free(out);
-	free(buffer);
-	return s;
+	Status *status = s->data ? FUNCTION(AllocatorFree, void *, void *)(s->allocator, s->data) : NULL;
+	if (status) RELEASE(ReleaseStatus, status);
+	if (s->allocator) RELEASE(ReleaseAllocator, s->allocator);
+	*s = (scratch){NULL};
 }
 
 void *product_register(const void *const *api, void *options, void **domain) {
 	Status *s = FUNCTION(CreateCustomOpDomain, const char *, void **)("stllm", domain);
 	if (!s) s = FUNCTION(CustomOpDomain_Add, void *, const void *)(*domain, &product_operator);
 	if (!s) s = FUNCTION(CustomOpDomain_Add, void *, const void *)(*domain, &code_product_operator);
+	if (!s) s = FUNCTION(CustomOpDomain_Add, void *, const void *)(*domain, &attention_operator);
 	if (!s) s = FUNCTION(AddCustomOpDomain, void *, void *)(options, *domain);
 	return s;
 }

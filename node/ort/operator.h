@@ -23,11 +23,13 @@ typedef struct {
 	int64_t shape[most_dimensions];
 } tensor;
 
-// kernel is one node. many multiplies what has many rows, without a bias and with one: ONNX Runtime's own product, of matrices that
-// are not repacked.
+// kernel is one node. rounded says that products of many rows round numbers to bfloat16. gemm is ONNX Runtime's own product, without
+// a bias and with one, of matrices that are not repacked: for processors that have nothing for many.
 typedef struct {
 	const void *const *api;
-	void *many[2], *memory;
+	void *gemm[2], *memory;
+	int rounded;
+	int64_t heads; // of an attention
 } kernel;
 
 // operator is struct OrtCustomOp.
@@ -59,10 +61,10 @@ typedef struct {
 
 // OPERATOR is one whose first input is float32 and whose others are as many tensors as there are, of any type; what comes out
 // is float32. compute checks them.
-#define OPERATOR(its_name, its_compute) { \
+#define OPERATOR(its_name, its_create, its_compute) { \
 	.version = 29, .name = its_name, .provider = op_provider, .inputs = op_two, .input_type = op_input_type, .input_kind = op_input_kind, \
 	.memory_kind = op_memory_kind, .least_inputs = op_least, .same_inputs = op_no, .outputs = op_one, .output_type = op_float32, \
-	.output_kind = op_variadic, .least_outputs = op_least, .same_outputs = op_least, .create = kernel_create, .compute = its_compute, \
+	.output_kind = op_variadic, .least_outputs = op_least, .same_outputs = op_least, .create = its_create, .compute = its_compute, \
 	.destroy = kernel_destroy, .first_version = op_least, .last_version = op_last_version}
 const char *op_provider(const void *op);
 int op_input_type(const void *op, size_t i), op_float32(const void *op, size_t i), op_input_kind(const void *op, size_t i);
@@ -70,7 +72,7 @@ int op_variadic(const void *op, size_t i), op_memory_kind(const void *op, size_t
 size_t op_two(const void *op), op_one(const void *op);
 int op_least(const void *op), op_no(const void *op), op_last_version(const void *op);
 
-extern const operator product_operator, code_product_operator;
+extern const operator product_operator, code_product_operator, attention_operator;
 
 Status *failed(const void *const *api, const char *message);
 Status *look(const void *const *api, const void *value, tensor *t);
@@ -89,11 +91,39 @@ Status *output(const kernel *n, void *context, size_t i, const tensor *x, int64_
 // for_all calls f for 0 to n-1, in the session's threads.
 Status *for_all(const kernel *n, void *context, void (*f)(void *, size_t), size_t count, void *data);
 
-// multiply is y [m,rows] = x [m,k] times the transpose of w [rows,k], plus a bias [rows] or NULL.
-Status *multiply(const kernel *n, void *context, const float *x, const float *w, const float *bias, float *y, size_t m, size_t k, size_t rows);
+// scratch is memory of the session's, for a node while it computes.
+typedef struct {
+	void *allocator, *data;
+} scratch;
+Status *scratch_get(const kernel *n, void *context, size_t bytes, scratch *s);
+void scratch_release(const kernel *n, scratch *s);
 
-// tiles is multiply for a matrix that is stored otherwise, a stretch of it at a time: write gives floats of rows from first.
-typedef void (*writer)(const void *matrix, size_t first, size_t rows, float *to);
-Status *tiles(const kernel *n, void *context, const tensor *x, size_t rows, writer write, const void *matrix, const float *bias, float *y);
+// A packer makes a panel (panel.h) of words from to from+words of rows first to first+rows of a matrix, at most 48.
+typedef void (*packer)(const void *matrix, size_t first, size_t rows, size_t from, size_t words, float *panel);
+
+// stored is a matrix [rows,k] in whatever form: pack[0] packs its numbers as float32, pack[1] rounded to bfloat16.
+typedef struct {
+	const void *matrix;
+	packer pack[2];
+	size_t rows, k;
+	const loose_float *bias; // [rows], or NULL
+} stored;
+
+// factor is what matrices are multiplied by, x [m,k]: as it is, or rounded to bfloat16, two to a word.
+typedef struct {
+	const float *words;
+	size_t m, k, count; // count: of words in a row
+	scratch rounded;
+} factor;
+Status *factor_make(const kernel *n, void *context, const float *x, size_t m, size_t k, factor *f);
+void factor_release(const kernel *n, factor *f);
+
+// many is y [m,rows] = x [m,k] times the transpose of a matrix, plus its bias, for eight rows of x or more, where many_supported.
+Status *many(const kernel *n, void *context, const factor *x, const stored *w, float *y);
+
+// gemm_make and gemm_multiply are ONNX Runtime's product: y [m,rows] = x [m,k] times the transpose of w [rows,k], plus a bias [rows]
+// or NULL.
+Status *gemm_make(kernel *n, const void *info);
+Status *gemm_multiply(const kernel *n, void *context, const float *x, const float *w, const loose_float *bias, float *y, size_t m, size_t k, size_t rows);
 
 #endif

@@ -1,5 +1,8 @@
 #include "operator.h"
 
+#include "panel.h"
+
+#include <stdlib.h>
 #include <string.h>
 
 // A row is summed in four groups of sixteen, in the same order however many vectors there are and whichever thread does it: the
@@ -112,10 +115,83 @@ static void piece(void *p, size_t i) {
 			for (size_t r = from; r < to; r++) a->y[j * a->rows + r] += a->bias[r];
 }
 
-static void widen_rows(const void *matrix, size_t first, size_t rows, float *to) {
+#if defined(__x86_64__)
+PANEL __m512i load_floats(const void *matrix, size_t row, size_t word) {
 	const tensor *w = matrix;
-	size_t k = w->shape[1];
-	CHOOSE(widen)((const uint16_t *)w->data + first * k, to, rows * k);
+	const float *from = (const float *)w->data + row * w->shape[1];
+	soon(from + word);
+	return floats_at(from, w->shape[1], word);
+}
+
+ROUNDED __m512i load_rounded(const void *matrix, size_t row, size_t word) {
+	const tensor *w = matrix;
+	const float *from = (const float *)w->data + row * w->shape[1];
+	soon(from + 2 * word);
+	return pairs_at(from, w->shape[1], word);
+}
+
+PANEL __m512i load_widened(const void *matrix, size_t row, size_t word) {
+	const tensor *w = matrix;
+	const uint16_t *from = (const uint16_t *)w->data + row * w->shape[1] + word;
+	soon(from);
+	return _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first_lanes(w->shape[1] - word), from)), 16);
+}
+
+PANEL __m512i load_pairs(const void *matrix, size_t row, size_t word) {
+	const tensor *w = matrix;
+	size_t left = w->shape[1] - 2 * word;
+	const uint16_t *from = (const uint16_t *)w->data + row * w->shape[1] + 2 * word;
+	soon(from);
+	return _mm512_maskz_loadu_epi16(left < 32 ? (1u << left) - 1 : 0xffffffff, from);
+}
+
+PACK(pack_floats, PANEL_TARGET, load_floats)
+PACK(pack_widened, PANEL_TARGET, load_widened)
+PACK(pack_rounded, ROUNDED_TARGET, load_rounded)
+PACK(pack_pairs, PANEL_TARGET, load_pairs)
+
+static Status *multiply(const kernel *n, void *context, const factor *x, const struct part *a) {
+	int bf16 = a->w->type == bfloat16;
+	stored w = {a->w, {bf16 ? pack_widened : pack_floats, bf16 ? pack_pairs : pack_rounded}, a->rows, x->k, a->bias};
+	return many(n, context, x, &w, a->y);
+}
+#else
+static Status *multiply(const kernel *n, void *context, const factor *x, const struct part *a) { return many(n, context, x, NULL, a->y); }
+#endif
+
+// widening is a stretch of a matrix of bfloat16 that threads write out as float32.
+typedef struct {
+	const uint16_t *from;
+	float *to;
+	size_t rows, k;
+} widening;
+
+enum { rows_widened = 64, tile_bytes = 8 << 20 };
+
+static void widen_some(void *p, size_t i) {
+	const widening *w = p;
+	size_t from = i * rows_widened, rows = from + rows_widened < w->rows ? rows_widened : w->rows - from;
+	CHOOSE(widen)(w->from + from * w->k, w->to + from * w->k, rows * w->k);
+}
+
+// tiles multiplies by a matrix of bfloat16 where the processor has nothing for many rows: a stretch of it at a time.
+static Status *tiles(const kernel *n, void *context, const factor *x, const struct part *a) {
+	size_t step = tile_bytes / sizeof(float) / x->k / rows_widened * rows_widened;
+	if (step < rows_widened) step = rows_widened;
+	if (step > a->rows) step = a->rows;
+	float *out = malloc(x->m * step * sizeof *out), *buffer = malloc(step * x->k * sizeof *buffer);
+	Status *s = out && buffer ? NULL : failed(n->api, "no memory for a product");
+	for (size_t first = 0; !s && first < a->rows; first += step) {
+		size_t some = first + step < a->rows ? step : a->rows - first;
+		widening w = {(const uint16_t *)a->w->data + first * x->k, buffer, some, x->k};
+		if ((s = for_all(n, context, widen_some, (some + rows_widened - 1) / rows_widened, &w))) break;
+		s = gemm_multiply(n, context, x->words, buffer, a->bias ? a->bias + first : NULL, out, x->m, x->k, some);
+		if (!s)
+			for (size_t j = 0; j < x->m; j++) memcpy(a->y + j * a->rows + first, out + j * some, some * sizeof *out);
+	}
+	free(out);
+	free(buffer);
+	return s;
 }
 
 // few is how many rows of x are multiplied here; with more, weights are used often enough that blocks of them pay.
@@ -149,14 +225,18 @@ static Status *compute(void *p, void *context) {
 	}
 	if (w.m == 0 || pieces == 0) return NULL;
 	if (w.m <= few || w.k == 0) return for_all(n, context, piece, pieces, &w);
+	factor f;
+	s = factor_make(n, context, w.x, w.m, w.k, &f);
 	for (size_t i = 0; i < w.count && !s; i++) {
 		const struct part *a = &w.parts[i];
-		if (a->w->type == bfloat16) s = tiles(n, context, x, a->rows, widen_rows, a->w, a->bias, a->y);
-		else s = multiply(n, context, w.x, a->w->data, a->bias, a->y, w.m, w.k, a->rows);
+		if (many_supported(0)) s = multiply(n, context, &f, a);
+		else if (a->w->type == bfloat16) s = tiles(n, context, &f, a);
+		else s = gemm_multiply(n, context, f.words, a->w->data, a->bias, a->y, f.m, f.k, a->rows);
 	}
+	factor_release(n, &f);
 	return s;
 }
 
 static const char *name(const void *op) { return "Product"; }
 
-const operator product_operator = OPERATOR(name, compute);
+const operator product_operator = OPERATOR(name, kernel_create, compute);

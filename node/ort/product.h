@@ -9,9 +9,11 @@
 enum {
 	CreateStatus = 0, CreateCustomOpDomain = 26, CustomOpDomain_Add = 27, AddCustomOpDomain = 28, CreateTensorWithDataAsOrtValue = 49,
 	GetTensorMutableData = 51, GetTensorElementType = 60, GetDimensionsCount = 61, GetDimensions = 62, GetTensorTypeAndShape = 65,
-	CreateCpuMemoryInfo = 69, ReleaseMemoryInfo = 94, ReleaseValue = 96, ReleaseTensorTypeAndShapeInfo = 99, ReleaseCustomOpDomain = 101,
-	KernelContext_GetInputCount = 88, KernelContext_GetOutputCount = 89, KernelContext_GetInput = 90, KernelContext_GetOutput = 91,
-	AddInitializer = 150, CreateOpAttr = 211, ReleaseOpAttr = 212, CreateOp = 213, InvokeOp = 214, ReleaseOp = 215, KernelContext_ParallelFor = 274,
+	CreateCpuMemoryInfo = 69, AllocatorAlloc = 75, AllocatorFree = 76, KernelInfoGetAttribute_int64 = 86, KernelContext_GetInputCount = 88,
+	KernelContext_GetOutputCount = 89, KernelContext_GetInput = 90, KernelContext_GetOutput = 91, ReleaseStatus = 93, ReleaseMemoryInfo = 94,
+	ReleaseValue = 96, ReleaseTensorTypeAndShapeInfo = 99, ReleaseCustomOpDomain = 101, ReleaseAllocator = 132, AddInitializer = 150,
+	CreateOpAttr = 211, ReleaseOpAttr = 212, CreateOp = 213, InvokeOp = 214, ReleaseOp = 215, KernelContext_GetAllocator = 253,
+	KernelContext_ParallelFor = 274,
 };
 
 // product_register adds the operators to a session's options; domain, which must outlive the session, is the caller's to
@@ -22,6 +24,10 @@ void product_release(const void *const *api, void *domain);
 // product_rows computes rows from to to of w [*,k] times m vectors: y[j*ldy+row] = w[row]·x[j*k:]. bf16 says that w is of
 // bfloat16 rather than float32.
 void product_rows(const void *w, int bf16, const float *x, float *y, size_t from, size_t to, size_t k, size_t m, size_t ldy);
+
+// many_supported tells whether the processor has what products of many rows need that are not ONNX Runtime's: in float32, or, where
+// rounded is not 0, with numbers rounded to bfloat16.
+int many_supported(int rounded);
 
 // code_product_supported tells whether the processor has what CodeProduct needs.
 int code_product_supported(void);

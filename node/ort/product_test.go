@@ -14,7 +14,10 @@ import (
 )
 
 // Products equal sums in float64, for few rows and many, in both types, of sizes that are multiples of nothing, from files at
-// any offset; and they are the same bytes with any number of threads, and for rows that are fed together or one by one.
+// any offset; and they are the same bytes with any number of threads, and for rows that are fed together or one by one. Where many
+// rows are rounded to bfloat16, they are the sums of what was rounded.
+//
+// CGO_CFLAGS="-O2 -DSTLLM_PLAIN" runs it, and whatever else there is, as on a processor that has nothing for many rows.
 func TestProduct(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	random := func(n int) []float32 {
@@ -24,11 +27,19 @@ func TestProduct(t *testing.T) {
 		}
 		return x
 	}
-	for _, c := range []struct{ k, m int }{{1, 1}, {15, 1}, {64, 1}, {577, 1}, {577, 2}, {200, 8}, {200, 9}, {96, 40}, {3000, 12}} {
-		for _, dtype := range []graph.DType{graph.Float32, graph.BFloat16} {
-			t.Run(fmt.Sprintf("%s %dx%d", dtype, c.m, c.k), func(t *testing.T) {
+	for _, c := range []struct{ k, m int }{{1, 1}, {15, 1}, {64, 1}, {577, 1}, {577, 2}, {200, 8}, {200, 9}, {1, 9}, {31, 17}, {96, 40}, {3000, 12}, {1057, 130}} {
+		for _, kind := range []struct {
+			dtype   graph.DType
+			rounded bool
+		}{{graph.Float32, false}, {graph.BFloat16, false}, {graph.Float32, true}, {graph.BFloat16, true}} {
+			dtype := kind.dtype
+			t.Run(fmt.Sprintf("%s %dx%d rounded %t", dtype, c.m, c.k, kind.rounded), func(t *testing.T) {
+				if kind.rounded && !RoundedProducts() {
+					t.Skip("NOT TESTED: this processor has no products of bfloat16")
+				}
 				sizes := []int{5, 700, 1}
 				g := graph.New("product")
+				g.Rounded = kind.rounded
 				x := g.Input("x", graph.Float32, graph.D(1), graph.N("rows"), graph.D(c.k))
 				var ws []*graph.Value
 				var values [][]float32
@@ -61,6 +72,12 @@ func TestProduct(t *testing.T) {
 				in := random(c.m * c.k)
 				first := run(t, one, in, len(sizes), 1, c.m, c.k)
 				second := run(t, two, in, len(sizes), 1, c.m, c.k)
+				if kind.rounded && c.m > 8 {
+					in = decoded(graph.BFloat16, graph.EncodeFloats(graph.BFloat16, in))
+					for i, v := range values {
+						values[i] = decoded(graph.BFloat16, graph.EncodeFloats(graph.BFloat16, v))
+					}
+				}
 				for i, n := range sizes {
 					for j := range c.m {
 						for row := range n {
@@ -75,7 +92,7 @@ func TestProduct(t *testing.T) {
 							}
 						}
 					}
-					if c.m <= 8 && !slices.Equal(first[i], second[i]) {
+					if (c.m <= 8 || RoundedProducts()) && !slices.Equal(first[i], second[i]) {
 						t.Errorf("matrix %d: two threads give other values than one", i)
 					}
 				}
@@ -240,7 +257,8 @@ func run(t *testing.T, s *Session, in []float32, outputs int, shape ...int) [][]
 	return ys
 }
 
-// Products with codes equal sums in float64: of many rows with x as it is, of few with x rounded to 8 bits a block.
+// Products with codes equal sums in float64: of many rows with x as it is, or both rounded to bfloat16; of few with x rounded to 8
+// bits a block.
 func TestCodeProduct(t *testing.T) {
 	if !CodeProducts() {
 		t.Skip("NOT TESTED: this processor has no products of bytes")
@@ -248,10 +266,20 @@ func TestCodeProduct(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for _, c := range []struct{ k, n, m, bits, block int }{
 		{32, 1, 1, 4, 32}, {576, 700, 1, 4, 32}, {576, 6, 3, 4, 32}, {192, 7, 8, 4, 64}, {384, 9, 1, 4, 128}, {768, 5, 1, 4, 256}, {48, 5, 2, 4, 16},
-		{96, 70, 1, 8, 32}, {128, 3, 2, 8, 64}, {576, 700, 9, 4, 32}, {256, 65, 20, 8, 32}, {384, 66, 12, 4, 128},
+		{96, 70, 1, 8, 32}, {128, 3, 2, 8, 64}, {576, 700, 9, 4, 32}, {256, 65, 20, 8, 32}, {384, 66, 12, 4, 128}, {2064, 49, 11, 4, 16},
 	} {
-		for _, shifted := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%dx%dx%d %d bits of %d %v", c.m, c.k, c.n, c.bits, c.block, shifted), func(t *testing.T) {
+		for _, kind := range []struct{ shifted, rounded bool }{{false, false}, {true, false}, {false, true}, {true, true}} {
+			shifted := kind.shifted
+			t.Run(fmt.Sprintf("%dx%dx%d %d bits of %d %+v", c.m, c.k, c.n, c.bits, c.block, kind), func(t *testing.T) {
+				if kind.rounded && !RoundedProducts() {
+					t.Skip("NOT TESTED: this processor has no products of bfloat16")
+				}
+				round := func(x float32) float32 { return x }
+				if kind.rounded && c.m > 8 {
+					round = func(x float32) float32 {
+						return decoded(graph.BFloat16, graph.EncodeFloats(graph.BFloat16, []float32{x}))[0]
+					}
+				}
 				blocks := c.k / c.block
 				codes := make([]byte, c.n*c.k*c.bits/8)
 				for i := range codes {
@@ -267,6 +295,7 @@ func TestCodeProduct(t *testing.T) {
 				scales, offsets, in := random(c.n*blocks), random(c.n*blocks), random(c.m*c.k)
 				clear(in[:c.block]) // a block of zeros
 				g := graph.New("codes")
+				g.Rounded = kind.rounded
 				file, data := filepath.Join(t.TempDir(), "w.bin"), []byte("abc")
 				stored := func(name string, dtype graph.DType, encoded []byte, sizes ...int) *graph.Value {
 					offset := int64(len(data))
@@ -297,15 +326,19 @@ func TestCodeProduct(t *testing.T) {
 						want, size := 0.0, 0.0
 						for k := range c.k {
 							i := n*c.k + k
-							code := int(codes[i*c.bits/8]) - 128
+							code := codes[i*c.bits/8]
 							if c.bits == 4 {
-								code = int(codes[i/2]>>(4*(i%2))&15) - 8
+								code = codes[i/2] >> (4 * (i % 2)) & 15
 							}
-							v := float64(code) * float64(scales[i/c.block])
+							zero := -8 * scales[i/c.block]
+							if c.bits == 8 {
+								zero *= 16
+							}
 							if shifted {
-								v += float64(offsets[i/c.block])
+								zero += offsets[i/c.block]
 							}
-							p := v * float64(in[j*c.k+k])
+							number := float32(math.FMA(float64(code), float64(scales[i/c.block]), float64(zero)))
+							p := float64(round(number)) * float64(round(in[j*c.k+k]))
 							want, size = want+p, size+math.Abs(p)
 						}
 						if got := float64(y[j*c.n+n]); math.Abs(got-want) > 2e-6*size {

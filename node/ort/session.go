@@ -25,8 +25,10 @@ type Options struct {
 	// its own, and multiplies large matrices at about half the speed. Never with MatMulNBits. What graph.Product and
 	// graph.CodeProduct multiply is never repacked.
 	MapWeights bool
-	// Lean gives the memory of a run's inner values back when the run ends, instead of keeping as much as the largest run
-	// has needed: for several sessions that each need much of it and take turns.
+	// Shrink gives the memory of a run's inner values back when the run ends, instead of keeping as much as the largest run
+	// has needed: for sessions that each need much of it and take turns.
+	Shrink bool
+	// Lean is Shrink, and on the CPU gives back each value's as soon as it is used: less at a time, and slower.
 	Lean bool
 }
 
@@ -87,7 +89,7 @@ func NewSession(env *Environment, m *graph.Model, o Options) (*Session, error) {
 		}
 		if device == CUDA {
 			if m.Own {
-				return fail(errors.New("the model has operators of the CPU's (graph.Product, graph.CodeProduct), the device is CUDA: build it without"))
+				return fail(errors.New("the model has operators of the CPU's (graph.Product and others), the device is CUDA: build it without"))
 			}
 			if err := appendCUDA(so, index); err != nil {
 				return fail(err)
@@ -95,6 +97,12 @@ func NewSession(env *Environment, m *graph.Model, o Options) (*Session, error) {
 		}
 	}
 	s := &Session{name: m.Name, inputs: m.Inputs, outputs: m.Outputs}
+	switch {
+	case device == CUDA && (o.Shrink || o.Lean):
+		s.shrink = "gpu:" + index
+	case o.Shrink && !o.Lean:
+		s.shrink = "cpu:0"
+	}
 	if m.Own {
 		if s.product, err = addProducts(so, env.path); err == nil {
 			s.weights, err = addWeights(so, env.path, m.External)
@@ -107,9 +115,6 @@ func NewSession(env *Environment, m *graph.Model, o Options) (*Session, error) {
 		return fail(errors.Join(err, s.Close()))
 	}
 	if device == CUDA {
-		if o.Lean {
-			s.shrink = "gpu:" + index
-		}
 		if err := s.openDevice(env, index); err != nil {
 			return fail(errors.Join(err, s.Close()))
 		}

@@ -219,17 +219,17 @@ func TestLibraryIsNamedWhenMissing(t *testing.T) {
 	}
 }
 
-// Bytes of a file are a run's input as they lie there, whatever they are aligned to, in every float type; a lean session computes
-// the same as another, run after run.
+// Bytes of a file are a run's input as they lie there, whatever they are aligned to, in every float type; a session that
+// gives its memory back computes the same as another, run after run.
 func TestViews(t *testing.T) {
 	values := []float32{0.5, -2, 3, 0, 1024, -0.25}
 	for _, kind := range []graph.DType{graph.Float32, graph.Float16, graph.BFloat16} {
-		for _, lean := range []bool{false, true} {
+		for _, o := range []Options{{}, {Shrink: true}, {Lean: true}} {
 			data := append([]byte{7}, graph.EncodeFloats(kind, values)...)[1:] // at an odd address
 			g := graph.New("view")
 			x := g.Cast(g.Input("x", kind, graph.N("rows"), graph.D(3)), graph.Float32)
 			g.Output("y", g.Add(x, x))
-			s := session(t, g, Options{Lean: lean})
+			s := session(t, g, o)
 			for range 2 {
 				x, err := View(kind, data, 2, 3)
 				if err != nil {

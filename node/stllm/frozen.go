@@ -30,11 +30,11 @@ func (e *InputError) Unwrap() error { return e.Err }
 
 // LoadFrozen opens a model folder and makes the sessions of its frozen parts.
 func LoadFrozen(ctx context.Context, env *ort.Environment, dir string, o Options) (*Frozen, error) {
-	dtype, err := o.precision()
+	precision, err := o.precision(ort.RoundedProducts())
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{env: env, opt: o, log: o.Log, fourier: rays.NewPublishedFourier(), dtype: dtype}
+	n := &Network{env: env, opt: o, log: o.Log, fourier: rays.NewPublishedFourier(), precision: precision}
 	if err = n.open(dir); err == nil {
 		n.vision, err = n.session("vision", func(b *module.Builder) error {
 			v := n.cfg.VisionConfig

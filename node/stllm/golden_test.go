@@ -15,6 +15,7 @@ import (
 	"github.com/stllm/stllm/node/checkpoint/config"
 	"github.com/stllm/stllm/node/geometry"
 	"github.com/stllm/stllm/node/imaging"
+	"github.com/stllm/stllm/node/ort"
 	"github.com/stllm/stllm/node/ort/orttest"
 	"github.com/stllm/stllm/node/rays"
 	"github.com/stllm/stllm/node/stllm/generate"
@@ -29,12 +30,12 @@ func golden(t *testing.T) *Network { return goldenAs(t, Options{}) }
 // goldenAs is golden on any device and in any number format.
 func goldenAs(t testing.TB, o Options) *Network {
 	t.Helper()
-	dtype, precisionErr := o.precision()
+	precision, precisionErr := o.precision(ort.RoundedProducts())
 	if precisionErr != nil {
 		t.Fatal(precisionErr)
 	}
 	dir := testdata.Golden(t, "core", "model")
-	n := &Network{env: orttest.Environment(t), fourier: rays.NewPublishedFourier(), log: zerolog.Nop(), id: "golden", opt: o, dtype: dtype}
+	n := &Network{env: orttest.Environment(t), fourier: rays.NewPublishedFourier(), log: zerolog.Nop(), id: "golden", opt: o, precision: precision}
 	var err error
 	must := func() {
 		t.Helper()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 
 	"github.com/rs/zerolog"
@@ -32,7 +33,8 @@ type Options struct {
 	PointWeights string // file of the point encoder where it lies outside the folder (OpenScene's .pth)
 	MapWeights   bool   // use float32 weights in their file without repacking; see ort.Options
 	// DType of weights and activations: "fp32", "bf16" or "fp16"; "" is fp32 on the CPU and bf16 on CUDA. 4-bit weights are
-	// multiplied in it. The point encoder is always fp32, as it was trained.
+	// multiplied in it. On a CPU bf16 is for the speed of many rows (pictures, aligner, prompt): their numbers are rounded to it
+	// where they are multiplied, and all else is float32. The point encoder is always fp32, as it was trained.
 	DType string
 	// Progress, when not nil, is told how much of the weights is loaded, in bytes of the checkpoint's tensors.
 	Progress func(part string, done, total int64)
@@ -48,8 +50,8 @@ type Network struct {
 	tok        *tokenizer.Tokenizer
 	prompts    *prompt.Builder
 	decoderCfg module.DecoderConfig
-	dtype      graph.DType // of weights and activations
-	log        zerolog.Logger
+	precision
+	log zerolog.Logger
 
 	vision, points, aligner, decoder *ort.Session
 
@@ -80,11 +82,11 @@ func Load(ctx context.Context, env *ort.Environment, dir string, o Options) (*Ne
 	if o.Int4 && o.MapWeights {
 		return nil, errors.New("options Int4 and MapWeights exclude each other: mapped 4-bit weights would run by a slower kernel")
 	}
-	dtype, err := o.precision()
+	precision, err := o.precision(ort.RoundedProducts())
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{env: env, opt: o, log: o.Log, fourier: rays.NewPublishedFourier(), dtype: dtype}
+	n := &Network{env: env, opt: o, log: o.Log, fourier: rays.NewPublishedFourier(), precision: precision}
 	err = n.open(dir)
 	if err == nil {
 		err = n.sessions(ctx)
@@ -159,6 +161,7 @@ func (n *Network) sessions(ctx context.Context) (err error) {
 	if n.opt.Progress != nil { // a few small tensors are read by nobody's session
 		n.opt.Progress(n.loaded.part, n.loaded.total, n.loaded.total)
 	}
+	debug.FreeOSMemory() // the sessions have copies of the small weights and of the graphs that they were made of
 	return nil
 }
 
@@ -278,6 +281,7 @@ func (n *Network) session(name string, build func(b *module.Builder) error) (_ *
 	}
 	defer func() { err = errors.Join(err, scratch.Unlink()) }()
 	b := &module.Builder{G: graph.New(name), Find: watched{n}, DType: n.dtype, Scratch: scratch, Products: n.dtype == graph.Float32}
+	b.Panels, b.G.Rounded = b.Products && ort.Panels(), n.rounded
 	if err := build(b); err != nil {
 		return nil, err
 	}
@@ -285,7 +289,8 @@ func (n *Network) session(name string, build func(b *module.Builder) error) (_ *
 	if err != nil {
 		return nil, err
 	}
-	return ort.NewSession(n.env, m, ort.Options{Device: n.opt.Device, Threads: n.opt.Threads, Spin: n.opt.Spin && name == decoderName, MapWeights: n.opt.MapWeights})
+	return ort.NewSession(n.env, m, ort.Options{Device: n.opt.Device, Threads: n.opt.Threads, Spin: n.opt.Spin && name == decoderName, MapWeights: n.opt.MapWeights,
+		Shrink: name == "points" || name == "aligner"}) // hundreds of megabytes for a large map; a picture or a token needs little
 }
 
 // output gives a value out as float32, in which everything outside of the sessions is computed.

@@ -10,16 +10,18 @@ import (
 func TestPrecision(t *testing.T) {
 	for _, c := range []struct {
 		device, dtype string
-		want          graph.DType
+		able          bool
+		want          precision
 		err           string
 	}{
-		{"", "", graph.Float32, ""}, {"cpu", "fp32", graph.Float32, ""}, {"cpu", "fp16", graph.Float16, ""},
-		{"cuda", "", graph.BFloat16, ""}, {"cuda:1", "bf16", graph.BFloat16, ""}, {"cuda", "fp16", graph.Float16, ""},
-		{"cpu", "bf16", 0, "no products on the CPU"}, {"cuda", "fp32", 0, "attention"}, {"", "fp8", 0, `dtype is "fp8"`}, {"tpu", "", 0, `device is "tpu"`},
+		{"", "", true, precision{graph.Float32, false}, ""}, {"cpu", "fp32", true, precision{graph.Float32, false}, ""}, {"cpu", "fp16", true, precision{graph.Float16, false}, ""},
+		{"cuda", "", false, precision{graph.BFloat16, false}, ""}, {"cuda:1", "bf16", true, precision{graph.BFloat16, false}, ""}, {"cuda", "fp16", false, precision{graph.Float16, false}, ""},
+		{"cpu", "bf16", true, precision{graph.Float32, true}, ""}, {"", "bf16", true, precision{graph.Float32, true}, ""}, {"cpu", "bf16", false, precision{}, "this processor has no products (AVX-512 BF16)"},
+		{"cuda", "fp32", true, precision{}, "attention"}, {"", "fp8", true, precision{}, `dtype is "fp8"`}, {"tpu", "", true, precision{}, `device is "tpu"`},
 	} {
-		got, err := Options{Device: c.device, DType: c.dtype}.precision()
+		got, err := Options{Device: c.device, DType: c.dtype}.precision(c.able)
 		if c.err == "" && (err != nil || got != c.want) || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
-			t.Errorf("%q, %q: %s, %v", c.device, c.dtype, got, err)
+			t.Errorf("%q, %q: %v, %v", c.device, c.dtype, got, err)
 		}
 	}
 }

@@ -39,7 +39,7 @@ func (m *modelFlags) addRun(f *pflag.FlagSet) {
 	f.StringVar(&m.opt.Device, "device", "cpu", "cpu, cuda or cuda:N")
 	f.IntVar(&m.opt.Threads, "threads", 0, "CPU threads; 0: all cores")
 	f.BoolVar(&m.opt.Spin, "spin", true, "threads spin between the operators of a token: faster decoding; they sleep when nothing is asked")
-	f.StringVar(&m.dtype, "dtype", "auto", "number format: auto (fp32 on the CPU, bf16 on CUDA), fp32, bf16, fp16, or int4: 4-bit weights in the language model")
+	f.StringVar(&m.dtype, "dtype", "auto", "number format: auto (fp32 on the CPU, bf16 on CUDA), fp32, bf16 (on the CPU: many rows at twice the speed, with AVX-512 BF16), fp16, or int4: 4-bit weights in the language model")
 	f.BoolVar(&m.opt.Int4, "int4", false, "the same as --dtype int4")
 	f.StringVar(&m.opt.PointWeights, "point-weights", "", "point encoder file where it lies outside the folder (OpenScene's .pth)")
 }

@@ -24,11 +24,14 @@ type Builder struct {
 	Quant *Quant
 	// Expand makes floats of matrices that a GGUF file stores in blocks of codes, instead of multiplying by the codes.
 	Expand bool
-	// Products multiplies matrices of floats as they are stored, by graph.Product: on the CPU alone, and in float32. Those that
-	// have to be converted are left to ONNX Runtime, but for the language model's.
+	// Products multiplies matrices of floats as they are stored, by graph.Product: on the CPU alone, and with x in float32. Those
+	// that have to be converted are left to ONNX Runtime, but for the language model's, or with Panels.
 	Products bool
 	// CodeProducts multiplies its matrices of codes by graph.CodeProduct, likewise; see ort.CodeProducts.
 	CodeProducts bool
+	// Panels writes attention without a mask as graph.Attention, and lets Products multiply by converted matrices too; see
+	// ort.Panels.
+	Panels bool
 	// Decompose writes attention as plain products and a softmax: slower, but every step can be seen and has a gradient.
 	Decompose bool
 	// Probe, when not nil, is told intermediate values by name, so that a test or an explanation can ask for them and a
@@ -220,7 +223,7 @@ func (b *Builder) mapped(t *checkpoint.Tensor) bool {
 
 // Linear applies prefix.weight [out,in] and, with bias, prefix.bias [out].
 func (b *Builder) Linear(x *graph.Value, prefix string, in, out int, bias bool) *graph.Value {
-	if t, ok := b.Find.Tensor(prefix + ".weight"); ok && b.Products && b.mapped(t) {
+	if t, ok := b.Find.Tensor(prefix + ".weight"); ok && b.Products && (b.Panels || b.mapped(t)) {
 		return b.products(x, "", []projection{{prefix, out}}, in, bias)[0]
 	}
 	var bv *graph.Value
@@ -249,6 +252,9 @@ func (b *Builder) Attention(q, k, v, mask *graph.Value, heads int) (out, weights
 	if !b.Decompose {
 		if mask != nil {
 			return g.Failf("attention with a mask needs Decompose"), nil
+		}
+		if b.Panels && d.Size/int64(heads) <= graph.MostHead {
+			return g.Attention(q, k, v, heads), nil
 		}
 		y := g.Op("MultiHeadAttention", graph.Microsoft, []*graph.Value{q, k, v}, []graph.Attr{{Name: "num_heads", Value: int64(heads)}},
 			graph.Out{DType: q.DType, Shape: q.Shape})[0]
