@@ -363,6 +363,25 @@ func (n *Network) decoderSession() (*ort.Session, error) {
 // ID names the weights.
 func (n *Network) ID() string { return n.id }
 
+// Types says for people what is computed in, and what the weights are stored as.
+func (n *Network) Types() string {
+	stored := map[checkpoint.DType]int64{}
+	most := checkpoint.DType("")
+	for _, t := range n.folder.Tensors {
+		if stored[t.DType] += t.Length; stored[t.DType] > stored[most] {
+			most = t.DType
+		}
+	}
+	text := fmt.Sprintf("weights mostly stored as %s, computed in %s", most, n.dtype)
+	if n.rounded {
+		text += ", products of many rows in bfloat16"
+	}
+	if n.opt.Int4 {
+		text += ", the language model's weights as 4-bit codes"
+	}
+	return text
+}
+
 // Frames is the number of frames of a window.
 func (n *Network) Frames() int { return n.cfg.NumFrames }
 

@@ -160,7 +160,7 @@ func (b benchAnswer) run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	return comparePeer(ctx, a.out, b.peer, b.model.opt.Threads, answered{seconds: s.seconds, peak: s.peak, dir: dir, frames: len(req.Frames),
+	return comparePeer(ctx, a.out, b.peer, b.model.opt.Threads, answered{seconds: s.seconds, peak: s.peak, types: n.Types(), dir: dir, frames: len(req.Frames),
 		voxels: req.Map.Voxels(), prompt: ans.PromptTokens, text: len(strings.Fields(b.question)) + 6, decoded: ans.NewTokens})
 }
 

@@ -1,8 +1,8 @@
 """The stages of an answer in PyTorch and transformers, for `stllm bench answer --peer python3`.
 
 Reads a request as JSON from standard input and writes seconds by stage and the process's peak memory as JSON. The networks
-have the shapes of the model folder's config.json and random weights: what they compute costs the same. The point encoder is
-left out, for PyTorch has no sparse convolution.
+have the shapes of the model folder's config.json and random weights, all in the type that is asked for: what they compute
+costs the same. The point encoder is left out, for PyTorch has no sparse convolution.
 """
 import json
 import resource
@@ -15,6 +15,7 @@ import transformers
 ask = json.load(sys.stdin)
 config = json.load(open(ask["config"]))
 torch.set_num_threads(ask["threads"])
+torch.set_default_dtype(getattr(torch, ask["dtype"]))
 torch.manual_seed(0)
 torch.set_grad_enabled(False)
 vision, former = config["vision_config"], config["qformer_config"]
