@@ -46,7 +46,7 @@ var table = []Descriptor{
 		Doc: "Questions that may wait while one is answered, oldest first. More are refused at once."},
 	{Name: "question_deadline", Section: questions, Unit: "s", Kind: Double, Default: 60.0, Min: 0, Max: 86400, field: func(p *Parameters) any { return &p.QuestionDeadline },
 		Doc: "Time that a question has, waiting included, unless it brings its own. 0: none."},
-	{Name: "max_question_tokens", Section: questions, Unit: "tokens", Kind: Integer, Default: int64(256), Min: 1, Max: 32768, ReadOnly: true, field: func(p *Parameters) any { return &p.MaxQuestionTokens },
+	{Name: "max_question_tokens", Section: questions, Unit: "tokens", Kind: Integer, Default: int64(256), Min: 1, Max: 32768, field: func(p *Parameters) any { return &p.MaxQuestionTokens },
 		Doc: "Longer questions are refused."},
 	{Name: "max_question_bytes", Section: questions, Unit: "bytes", Kind: Integer, Default: int64(8192), Min: 1, Max: 1 << 20, field: func(p *Parameters) any { return &p.MaxQuestionBytes },
 		Doc: "Longer questions are refused before they are split into tokens."},

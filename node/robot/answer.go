@@ -47,7 +47,7 @@ func (r *Robot) snapshot(q *question) (code uint16, sentence string) {
 	q.model = r.s.model
 	q.request = stllm.Request{
 		Question: q.msg.Text, Task: q.task, Map: scene.Features, Evidence: p.Evidence, Choices: q.msg.Choices,
-		Plan: q.task == stllm.TaskPlanning && len(q.msg.Choices) == 0, Ablate: q.options.Ablate,
+		Plan: q.task == stllm.TaskPlanning && len(q.msg.Choices) == 0, Ablate: q.options.Ablate, MaxQuestionTokens: int(p.MaxQuestionTokens),
 		Decoding: stllm.Decoding{
 			MaxNewTokens: int(p.MaxNewTokens), DoSample: p.DoSample, NumBeams: int(p.NumBeams), Temperature: p.Temperature, TopP: p.TopP,
 			TopK: int(p.TopK), RepetitionPenalty: p.RepetitionPenalty, LengthPenalty: p.LengthPenalty, Seed: uint64(p.Seed),
@@ -292,8 +292,8 @@ func (r *Robot) modelFailed(q *question, a *msgs.Answer) {
 	a.FinishReason = string(stllm.FinishError)
 	var wrong *stllm.QuestionError
 	switch {
-	case errors.As(q.err, &wrong) && wrong.Limit > 0:
-		a.ErrorCode, a.ErrorMessage = msgs.AnswerErrorQuestionTooLong, fmt.Sprintf("The question has %d tokens, max_question_tokens is %d.", wrong.Tokens, wrong.Limit)
+	case errors.As(q.err, &wrong) && wrong.TooLong:
+		a.ErrorCode, a.ErrorMessage = msgs.AnswerErrorQuestionTooLong, "The question is too long: "+wrong.Reason+"."
 	case wrong != nil:
 		a.ErrorCode, a.ErrorMessage = msgs.AnswerErrorQuestionInvalid, wrong.Error()
 	case q.err != nil:

@@ -181,7 +181,7 @@ func TestErrors(t *testing.T) {
 		{name: "frame encoder fails", code: msgs.AnswerErrorEmptyWindow, word: "broken", model: &fakeModel{encodeErr: errors.New("broken")}, drive: func(g *rig) { g.drive(3) }},
 		{name: "empty question", code: msgs.AnswerErrorQuestionEmpty, word: "no text", drive: func(g *rig) {}, q: msgs.Question{Text: " \n\t"}},
 		{name: "too many bytes", code: msgs.AnswerErrorQuestionTooLong, word: "8193 bytes", drive: func(g *rig) {}, q: msgs.Question{Text: strings.Repeat("a", 8193)}},
-		{name: "too many tokens", code: msgs.AnswerErrorQuestionTooLong, word: "300 tokens", model: &fakeModel{answerErr: &stllm.QuestionError{Tokens: 300, Limit: 256}}, drive: func(g *rig) { g.drive(3) }},
+		{name: "too many tokens", code: msgs.AnswerErrorQuestionTooLong, word: "300 tokens", model: &fakeModel{answerErr: &stllm.QuestionError{TooLong: true, Reason: "it has 300 tokens"}}, drive: func(g *rig) { g.drive(3) }},
 		{name: "not UTF-8", code: msgs.AnswerErrorQuestionInvalid, word: "UTF-8", drive: func(g *rig) {}, q: msgs.Question{Text: "a\xff"}},
 		{name: "unknown task", code: msgs.AnswerErrorQuestionInvalid, word: `"poetry"`, drive: func(g *rig) {}, q: msgs.Question{Text: "?", Task: "poetry"}},
 		{name: "bad deadline", code: msgs.AnswerErrorQuestionInvalid, word: "deadline", drive: func(g *rig) {}, q: msgs.Question{Text: "?", Deadline: math.NaN()}},

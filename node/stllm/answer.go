@@ -61,12 +61,10 @@ func (n *Network) Answer(ctx context.Context, req Request, emit func(Progress)) 
 		return ended(err)
 	}
 	ans.PromptTokens = len(embeds) / n.cfg.HiddenSize
-	if room := n.cfg.MaxPositionEmbeddings - ans.PromptTokens; room < 1 {
-		return ans, &QuestionError{Tokens: ans.PromptTokens, Limit: n.cfg.MaxPositionEmbeddings,
-			Reason: fmt.Sprintf("the prompt has %d tokens, the model takes %d; ask a shorter question or use fewer frames", ans.PromptTokens, n.cfg.MaxPositionEmbeddings)}
-	} else if opt.MaxNewTokens > room {
-		opt.MaxNewTokens = room
+	if err := n.fits(ans.PromptTokens); err != nil {
+		return ans, err
 	}
+	opt.MaxNewTokens = min(opt.MaxNewTokens, n.cfg.MaxPositionEmbeddings-ans.PromptTokens)
 	if opt.Constraint, err = ending(opt.Constraint, req, opt.MaxNewTokens); err != nil {
 		return ans, err
 	}
@@ -190,7 +188,19 @@ func (n *Network) prompt(req Request) (prompt.Prompt, error) {
 	if err != nil {
 		return p, &QuestionError{Reason: err.Error()}
 	}
-	return p, nil
+	if tokens := len(n.tok.Encode(req.Question)); req.MaxQuestionTokens > 0 && tokens > req.MaxQuestionTokens {
+		return p, &QuestionError{TooLong: true, Reason: fmt.Sprintf("it has %d tokens, max_question_tokens is %d", tokens, req.MaxQuestionTokens)}
+	}
+	return p, n.fits(len(p.IDs)) // before the aligner reads all of it
+}
+
+// fits refuses a prompt that leaves no room for an answer.
+func (n *Network) fits(tokens int) error {
+	if tokens < n.cfg.MaxPositionEmbeddings {
+		return nil
+	}
+	return &QuestionError{TooLong: true, Reason: fmt.Sprintf("the prompt has %d tokens or more, the model takes %d with the answer; ask a shorter question or use fewer frames",
+		tokens, n.cfg.MaxPositionEmbeddings)}
 }
 
 // alignerRays are the encodings of where things are.

@@ -75,6 +75,8 @@ type Request struct {
 	Evidence bool     // return attention weights over frames and map regions (costs time only when set)
 	Choices  []string // when not empty, the answer is one of these (constrained decoding)
 	Plan     bool     // constrain the answer to the plan grammar
+	// MaxQuestionTokens is how long the question may be; 0: as long as the model's sequence has room for.
+	MaxQuestionTokens int
 	Ablate   Ablation // leave modalities out, for evaluation
 }
 
@@ -164,8 +166,8 @@ type RegionEvidence struct {
 
 // QuestionError is an answerer's refusal of a question itself (too long, empty, not valid UTF-8).
 type QuestionError struct {
-	Tokens, Limit int // when too long
-	Reason        string
+	TooLong bool
+	Reason  string
 }
 
 func (e *QuestionError) Error() string { return "question: " + e.Reason }
