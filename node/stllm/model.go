@@ -77,7 +77,7 @@ type Request struct {
 	Plan     bool     // constrain the answer to the plan grammar
 	// MaxQuestionTokens is how long the question may be; 0: as long as the model's sequence has room for.
 	MaxQuestionTokens int
-	Ablate   Ablation // leave modalities out, for evaluation
+	Ablate            Ablation // leave modalities out, for evaluation
 }
 
 // Ablation switches inputs off, to measure what they are worth.
