@@ -149,7 +149,7 @@ func (s *kitchens) make(ctx context.Context, seed uint64) (map[string]captured, 
 	}
 	defer os.RemoveAll(dir)
 	bag := filepath.Join(dir, fmt.Sprintf("k%d.bag", seed))
-	if err := kitchen.Write(k, bag, nil); err != nil {
+	if err := kitchen.Write(ctx, k, bag, nil); err != nil {
 		return nil, err
 	}
 	list, err := replay.ReadQuestions(strings.TrimSuffix(bag, ".bag") + ".questions.yaml")

@@ -76,7 +76,7 @@ func TestBags(t *testing.T) {
 		o.Seed = seed
 		k := must(kitchen.Generate(o))(t)
 		first = k
-		if err := kitchen.Write(k, filepath.Join(dir, fmt.Sprintf("k%d.bag", seed)), nil); err != nil {
+		if err := kitchen.Write(t.Context(), k, filepath.Join(dir, fmt.Sprintf("k%d.bag", seed)), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -347,7 +347,7 @@ func TestREARoundTrip(t *testing.T) {
 	o := small()
 	o.Seed, o.Seconds = 40, 10
 	bag := filepath.Join(dir, "k40.bag")
-	if err := kitchen.Write(must(kitchen.Generate(o))(t), bag, nil); err != nil {
+	if err := kitchen.Write(t.Context(), must(kitchen.Generate(o))(t), bag, nil); err != nil {
 		t.Fatal(err)
 	}
 	s := must(rea.ReadScene(filepath.Join(dir, "k40.scene.json")))(t)

@@ -81,7 +81,7 @@ func made(t *testing.T, ending string) string {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "k"+ending)
-	if err := kitchen.Write(k, path, nil); err != nil {
+	if err := kitchen.Write(t.Context(), k, path, nil); err != nil {
 		t.Fatal(err)
 	}
 	return path

@@ -1,6 +1,7 @@
 package kitchen
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -28,9 +29,36 @@ const (
 	opticalName = "camera_color_optical_frame"
 )
 
-// Write writes a kitchen as a bag (.bag or .mcap), and beside it OUT.scene.json and OUT.questions.yaml. progress, which may be
-// nil, is called with the pictures done.
-func Write(k *Kitchen, path string, progress func(done, total int)) error {
+// Write writes a kitchen as a bag (.bag or .mcap), and beside it OUT.scene.json and OUT.questions.yaml. A run that is broken off, by
+// ctx or by a full disk, leaves none of what it has begun. progress, which may be nil, is called with the pictures done.
+func Write(ctx context.Context, k *Kitchen, path string, progress func(done, total int)) error {
+	if err := CheckName(path); err != nil {
+		return err
+	}
+	base := strings.TrimSuffix(path, filepath.Ext(path))
+	for _, f := range []struct {
+		path  string
+		write func(path string) error
+	}{
+		{path, func(path string) error { return k.writeBag(ctx, path, progress) }},
+		{base + ".scene.json", k.writeScene}, {base + ".questions.yaml", k.writeQuestions},
+	} {
+		if err := whole(f.path, f.write); err != nil {
+			return fmt.Errorf("write kitchen %s: %w", f.path, err)
+		}
+	}
+	return nil
+}
+
+// CheckName refuses names of files that are not of a kitchen's bag.
+func CheckName(path string) error {
+	if ext := filepath.Ext(path); ext != ".bag" && ext != ".mcap" {
+		return fmt.Errorf("%s: the name of a kitchen's bag ends in .bag or .mcap", path)
+	}
+	return nil
+}
+
+func (k *Kitchen) writeBag(ctx context.Context, path string, progress func(done, total int)) error {
 	w, err := bags.Create(path)
 	if err != nil {
 		return err
@@ -39,18 +67,11 @@ func Write(k *Kitchen, path string, progress func(done, total int)) error {
 	if filepath.Ext(path) == ".bag" {
 		encoding = msgs.ROS1
 	}
-	if err := k.record(w, encoding, progress); err != nil {
-		w.Close()
-		return fmt.Errorf("write kitchen %s: %w", path, err)
-	}
-	if err := w.Close(); err != nil {
-		return fmt.Errorf("write kitchen %s: %w", path, err)
-	}
-	base := strings.TrimSuffix(path, filepath.Ext(path))
-	if err := k.writeScene(base + ".scene.json"); err != nil {
+	if err := k.record(ctx, w, encoding, progress); err != nil {
+		_ = w.Close() // the file is of no use, and why is known
 		return err
 	}
-	return k.writeQuestions(base + ".questions.yaml")
+	return w.Close()
 }
 
 // The camera on its carrier: camera_link lies ahead of and above base_link, tilted 14° down. base_link is whatever carries the
@@ -140,7 +161,7 @@ func (w *wobble) next() geometry.Transform {
 }
 
 // record writes the messages in order of time.
-func (k *Kitchen) record(w bags.Writer, encoding msgs.Encoding, progress func(done, total int)) error {
+func (k *Kitchen) record(ctx context.Context, w bags.Writer, encoding msgs.Encoding, progress func(done, total int)) error {
 	o := k.Options
 	ids := map[string]*bags.Connection{}
 	for _, c := range []struct {
@@ -183,6 +204,9 @@ func (k *Kitchen) record(w bags.Writer, encoding msgs.Encoding, progress func(do
 	var pic render.Picture
 	tick, shot := int64(-3), 0
 	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		tfAt := start + tick*1e9/tfRate + tfDelay
 		tfDone := tfAt > last+int64(1e9)*3/tfRate
 		if shot == len(k.Frames) && tfDone {

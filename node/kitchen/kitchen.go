@@ -3,7 +3,7 @@
 //
 //	k, err := kitchen.Generate(kitchen.Options{Seed: 7})
 //	…
-//	err = kitchen.Write(k, "k.bag", nil)
+//	err = kitchen.Write(ctx, k, "k.bag", nil)
 //
 // The same options give the same bytes. Frames: map is z up, metres, turned and moved against the room's walls.
 package kitchen
@@ -27,7 +27,7 @@ import (
 // Options of a kitchen. Zero values are defaults.
 type Options struct {
 	Seed    uint64
-	Seconds float64 // length of the walk, 2 to 30, default drawn from 10 to 28; it comes out up to a few seconds shorter
+	Seconds float64 // length of the walk, 2 to 30, default drawn from 10 to 28; it comes out up to a few seconds shorter or longer
 	Rate    float64 // pictures a second, 1 to 60, default 10
 	Width   int     // of a picture, pixels, default 640
 	Height  int     // pixels, default 480

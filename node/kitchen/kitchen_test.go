@@ -23,7 +23,7 @@ func TestSameSeedSameBytes(t *testing.T) {
 			t.Fatal(err)
 		}
 		path := filepath.Join(t.TempDir(), "k"+ending)
-		if err := Write(k, path, nil); err != nil {
+		if err := Write(t.Context(), k, path, nil); err != nil {
 			t.Fatal(err)
 		}
 		data, err := os.ReadFile(path)
@@ -53,7 +53,7 @@ func TestBagIsReadable(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "k.bag")
-	if err := Write(k, path, nil); err != nil {
+	if err := Write(t.Context(), k, path, nil); err != nil {
 		t.Fatal(err)
 	}
 	r, err := bags.Open(path)
@@ -212,7 +212,7 @@ func TestRefusals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Write(k, filepath.Join(t.TempDir(), "no", "such", "k.bag"), nil); err == nil {
+	if err := Write(t.Context(), k, filepath.Join(t.TempDir(), "no", "such", "k.bag"), nil); err == nil {
 		t.Error("a bag in a folder that is not there was written")
 	}
 }

@@ -23,7 +23,7 @@ func (a *app) demoCommand() *cobra.Command {
 				return err
 			}
 			bag := filepath.Join(out, "kitchen.bag")
-			if err := a.makeKitchen(kitchen.Options{Seed: seed}, bag); err != nil {
+			if err := a.makeKitchen(cmd.Context(), kitchen.Options{Seed: seed}, bag); err != nil {
 				return err
 			}
 			qs, err := replay.ReadQuestions(beside(bag, ".questions.yaml"))

@@ -95,7 +95,11 @@ func (f *itemFlags) one(a *app, spec string, in itemSources) (eval.Source, error
 		if err != nil {
 			return nil, usageError{fmt.Errorf("%s: %w", spec, err)}
 		}
-		return eval.Kitchens(eval.KitchenOptions{Seed: first, Count: int(last-first) + 1, Frames: in.frames, Kitchen: f.kitchen.options(), Changed: f.kitchen.changed(),
+		o, err := f.kitchen.options()
+		if err != nil {
+			return nil, err
+		}
+		return eval.Kitchens(eval.KitchenOptions{Seed: first, Count: int(last-first) + 1, Frames: in.frames, Kitchen: o, Changed: f.kitchen.changed(),
 			Params: in.params, Ahead: max(1, in.ahead), Temp: in.temp, Log: quiet})
 	}
 	if filepath.Ext(spec) == ".json" {

@@ -41,7 +41,7 @@ func smallBags(t *testing.T, dir string, count int) (answers string) {
 			t.Fatal(err)
 		}
 		name := fmt.Sprintf("k%d", 50+seed)
-		if err := kitchen.Write(k, filepath.Join(dir, name+".bag"), nil); err != nil {
+		if err := kitchen.Write(t.Context(), k, filepath.Join(dir, name+".bag"), nil); err != nil {
 			t.Fatal(err)
 		}
 		for i, q := range k.Questions {

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/schollz/progressbar/v3"
@@ -35,15 +37,24 @@ func (k *kitchenFlags) add(f *pflag.FlagSet, prefix string) {
 	f.StringVar(&k.MissingTF, prefix+"missing-tf", "", "leave TF out: gap (2 s in the middle), odom (no map→odom) or static (no camera link)")
 }
 
-// options are what the flags say. In the library 0 means the default; on the command line it means none.
-func (k *kitchenFlags) options() kitchen.Options {
+// options are what the flags say. In the library 0 means the default; on the command line it means none, and is refused where
+// none makes no kitchen.
+func (k *kitchenFlags) options() (kitchen.Options, error) {
 	o := k.Options
+	for _, name := range []string{"rate", "width", "height", "questions", "moments", "map-edge"} {
+		if k.set == nil || !k.set.Changed(k.prefix+name) {
+			continue
+		}
+		if v, err := strconv.ParseFloat(k.set.Lookup(k.prefix+name).Value.String(), 64); err != nil || !(v > 0) {
+			return o, usageError{fmt.Errorf("--%s%s is %s, expected more than 0", k.prefix, name, k.set.Lookup(k.prefix+name).Value)}
+		}
+	}
 	for name, v := range map[string]*float64{"image-noise": &o.ImageNoise, "map-noise": &o.MapNoise, "map-holes": &o.MapHoles} {
 		if *v == 0 && k.set != nil && k.set.Changed(k.prefix+name) {
 			*v = -1
 		}
 	}
-	return o
+	return o, nil
 }
 
 // changed lists the flags that were given: kitchens of other flags are other kitchens.
@@ -66,11 +77,20 @@ func (a *app) kitchenCommand() *cobra.Command {
 		Use:   "kitchen OUT.bag|OUT.mcap",
 		Short: "Make a synthetic kitchen: a bag with images, TF and map, its scene and questions with answers",
 		Args:  exactly(1, "one file name ending in .bag or .mcap"),
-		RunE:  func(_ *cobra.Command, args []string) error { return a.makeKitchen(o.options(), args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := kitchen.CheckName(args[0]); err != nil {
+				return usageError{err}
+			}
+			made, err := o.options()
+			if err != nil {
+				return err
+			}
+			return a.makeKitchen(cmd.Context(), made, args[0])
+		},
 	}
 	f := cmd.Flags()
 	f.Uint64Var(&o.Seed, "seed", 1, "the same seed gives the same bytes")
-	f.Float64Var(&o.Seconds, "seconds", 0, "length of the walk, 2 to 30 s; 0: drawn from 10 to 28")
+	f.Float64Var(&o.Seconds, "seconds", 0, "length of the walk, 2 to 30 s, give or take a few (what is begun is done to its end); 0: drawn from 10 to 28")
 	f.StringVar(&o.Layout, "layout", "", "one-wall, L, U, galley or island; empty: drawn")
 	f.IntVar(&o.Items, "items", 0, "small items, 1 to 14; 0: drawn from 6 to 10")
 	f.BoolVar(&o.Quiet, "quiet", false, "nothing is done on the walk")
@@ -78,16 +98,20 @@ func (a *app) kitchenCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) makeKitchen(o kitchen.Options, path string) error {
+func (a *app) makeKitchen(ctx context.Context, o kitchen.Options, path string) error {
 	k, err := kitchen.Generate(o)
 	if err != nil {
 		return err
 	}
 	bar := a.progress("kitchen")
-	if err := kitchen.Write(k, path, bar.set); err != nil {
+	defer bar.done()
+	if err := kitchen.Write(ctx, k, path, bar.set); err != nil {
 		return err
 	}
 	bar.done()
+	if asked := k.Options.Quiz.Count; len(k.Questions) < asked {
+		a.log.Warn().Msgf("%d questions were asked for; this kitchen and walk give %d that differ", asked, len(k.Questions))
+	}
 	fmt.Fprintf(a.out, "%s: %.1f × %.1f m, %d pieces of furniture, %.1f s, %d actions, %d questions\n", path, k.Width, k.Depth, len(k.Boxes), k.Seconds(), len(k.World.Events), len(k.Questions))
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -63,7 +64,11 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintf(errw, "stllm: %v\n", err)
+	text := err.Error()
+	if ctx.Err() != nil { // whoever has pressed Ctrl-C knows no contexts
+		text = strings.ReplaceAll(text, context.Canceled.Error(), "interrupted")
+	}
+	fmt.Fprintf(errw, "stllm: %s\n", text)
 	if usage := (usageError{}); errors.As(err, &usage) {
 		fmt.Fprintf(errw, "Run '%s -h' for help.\n", cmd.CommandPath())
 		return exitUsage

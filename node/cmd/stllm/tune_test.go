@@ -32,7 +32,7 @@ func TestTrainOnItems(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := kitchen.Write(k, at("k.bag"), nil); err != nil {
+	if err := kitchen.Write(t.Context(), k, at("k.bag"), nil); err != nil {
 		t.Fatal(err)
 	}
 	must := func(args ...string) (string, string) {
