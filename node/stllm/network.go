@@ -105,6 +105,28 @@ func (n *Network) open(dir string) (err error) {
 	if n.cfg, err = config.Load(dir); err != nil {
 		return err
 	}
+	if err = n.openText(dir); err != nil {
+		return err
+	}
+	if n.folder, err = layout.Open(dir, n.opt.PointWeights, n.cfg); err != nil {
+		return err
+	}
+	report, err := layout.Check(n.folder, n.cfg)
+	if err != nil {
+		return err
+	}
+	if err := report.Err(); err != nil {
+		return err
+	}
+	if len(report.Unexpected) > 0 {
+		n.log.Warn().Str("folder", dir).Int("tensors", len(report.Unexpected)).Str("names", checkpoint.ListNames(report.Unexpected)).
+			Msg("the folder has weights that config.json leaves unused")
+	}
+	return n.tables()
+}
+
+// openText reads all that text needs: how a prompt is written, its tokens, and how an answer is decoded.
+func (n *Network) openText(dir string) (err error) {
 	if n.generation, err = config.LoadGeneration(dir); err != nil {
 		return err
 	}
@@ -117,25 +139,19 @@ func (n *Network) open(dir string) (err error) {
 	if n.tok.Size() > n.cfg.VocabSize {
 		return fmt.Errorf("tokenizer has ids up to %d, config field vocab_size is %d", n.tok.Size()-1, n.cfg.VocabSize)
 	}
-	n.prompts, err = NewPrompts(n.tok, n.cfg)
-	if err != nil {
+	if n.prompts, err = NewPrompts(n.tok, n.cfg); err != nil {
 		return err
 	}
-	n.eos = n.generation.EOSTokenID
-	if len(n.eos) == 0 {
+	if n.eos = n.generation.EOSTokenID; len(n.eos) == 0 {
 		n.eos = n.cfg.EOSTokenID
 	}
-	if n.folder, err = checkpoint.OpenFolder(dir, n.opt.PointWeights); err != nil {
-		return err
-	}
-	report, err := layout.Check(n.folder, n.cfg)
-	if err != nil {
-		return err
-	}
-	if err := report.Err(); err != nil {
-		return err
-	}
-	return n.tables()
+	return nil
+}
+
+// CheckText reports what a model folder's tokenizer.json and generation_config.json lack for it to be loaded.
+func CheckText(dir string, c *config.Config) error {
+	n := &Network{cfg: c}
+	return n.openText(dir)
 }
 
 // sessions makes those of all networks.

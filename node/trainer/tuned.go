@@ -51,7 +51,7 @@ func beginTuned(ctx context.Context, from, points, model string, freeze []string
 	if err != nil {
 		return err
 	}
-	f, err := checkpoint.OpenFolder(from, points)
+	f, err := layout.Open(from, points, c)
 	if err != nil {
 		return err
 	}

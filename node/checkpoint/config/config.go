@@ -224,6 +224,9 @@ func Parse(data []byte) (*Config, error) {
 	// These follow other fields where they are absent.
 	c.MMHiddenSize, c.ImgNumPatches, c.ImgFeatureDim, c.ImgEncoderFeatureDim, c.QFormerConfig.EncoderHiddenSize = 0, 0, 0, 0, 0
 	if err := json.Unmarshal(data, c); err != nil {
+		return nil, told(err)
+	}
+	if err := checkKind(data); err != nil {
 		return nil, err
 	}
 	orElse(&c.NumKeyValueHeads, c.NumAttentionHeads)
@@ -255,7 +258,7 @@ func LoadGeneration(dir string) (*Generation, error) {
 		return nil, fmt.Errorf("read generation config: %w", err)
 	}
 	if err := json.Unmarshal(data, g); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, told(err))
 	}
 	for _, f := range []struct {
 		name     string

@@ -88,6 +88,12 @@ func TestRefuses(t *testing.T) {
 		{"point_encoder_config", `{"type":"pointnet"}`, "point_encoder_config.type"},
 		{"point_encoder_config", `{"encoder":[1]}`, "point_encoder_config.encoder"},
 		{"num_hidden_layers", `99999999999`, "num_hidden_layers"},
+		{"num_hidden_layers", `"many"`, "num_hidden_layers is of the wrong type (string), expected a whole number"},
+		{"vision_config", `{"layer_norm_eps":true}`, "vision_config.layer_norm_eps is of the wrong type (bool), expected a number"},
+		{"model_type", `"gpt2"`, `model_type is "gpt2"`},
+		{"architectures", `["LlamaForCausalLM"]`, "architectures"},
+		{"robot_config", `{"patch_memori":true}`, `unknown field "patch_memori"; it has direction_octaves`},
+		{"robot_config", `{"time_octaves":{"frist":1}}`, `unknown field "frist"`},
 	} {
 		var m map[string]json.RawMessage
 		if err := json.Unmarshal(base, &m); err != nil {
@@ -97,6 +103,25 @@ func TestRefuses(t *testing.T) {
 		data, _ := json.Marshal(m)
 		if _, err := Parse(data); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s = %s: error %v, want one with %q", c.field, c.value, err, c.want)
+		}
+	}
+}
+
+// What the authors' code saves, and what it is made of, is taken; fields that we do not know are other people's.
+func TestKinds(t *testing.T) {
+	base, _ := json.Marshal(Default())
+	for _, c := range []struct{ field, value string }{
+		{"model_type", `"pcd_aligner"`}, {"model_type", `"llava_qwen"`}, {"model_type", `""`}, {"architectures", `["LlavaQwenPcdVidLM"]`},
+		{"architectures", `[]`}, {"robot_config", `null`}, {"detector_model_name", `"Model_Vote2Cap_DETR"`},
+	} {
+		var m map[string]json.RawMessage
+		if err := json.Unmarshal(base, &m); err != nil {
+			t.Fatal(err)
+		}
+		m[c.field] = json.RawMessage(c.value)
+		data, _ := json.Marshal(m)
+		if _, err := Parse(data); err != nil {
+			t.Errorf("%s = %s: %v", c.field, c.value, err)
 		}
 	}
 }

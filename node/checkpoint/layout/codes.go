@@ -38,6 +38,9 @@ func matrices(f *checkpoint.Folder, c *config.Config) ([]coded, error) {
 		m := coded{name: head + name + ".weight"}
 		for _, part := range parts {
 			t, ok := f.Tensor(head + part + ".weight")
+			if codes, coded := Codes(f, head+part+".weight"); !ok && coded {
+				return fmt.Errorf("its weights are 4-bit codes already (%s); name the folder that it was made from", codes.Name)
+			}
 			if !ok {
 				return fmt.Errorf("tensor %s is missing", head+part+".weight")
 			}

@@ -89,6 +89,57 @@ func Transformer(c *config.Config) network.Transformer {
 	return t
 }
 
+// Open opens a model folder's weights together with the file that holds the point encoder where that lies elsewhere; "" is none.
+// A file that is named must hold the whole point encoder of the config, and the folder none of it: which of two would be used
+// is nothing to guess.
+func Open(dir, points string, c *config.Config) (*checkpoint.Folder, error) {
+	f, err := checkpoint.OpenFolder(dir, points)
+	if err != nil || points == "" {
+		return f, err
+	}
+	if err := holdsPoints(f, points, c); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// holdsPoints looks for the point encoder in the file that was opened last.
+func holdsPoints(f *checkpoint.Folder, points string, c *config.Config) error {
+	specs, err := PointEncoderSpecs(c)
+	if err != nil {
+		return err
+	}
+	file := f.Files[len(f.Files)-1]
+	var needed int
+	var missing []string
+	var own *checkpoint.Tensor
+	for _, s := range specs {
+		if strings.HasSuffix(s.Name, "num_batches_tracked") {
+			continue
+		}
+		needed++
+		held := false
+		for _, name := range []string{s.Name, PointEncoder + s.Name} {
+			switch t, ok := f.Tensor(name); {
+			case ok && t.File == file:
+				held = true
+			case ok:
+				own = t
+			}
+		}
+		if !held {
+			missing = append(missing, s.Name)
+		}
+	}
+	switch {
+	case len(missing) > 0:
+		return fmt.Errorf("point weights %s: %d of the %d tensors of the point encoder are missing: %s", points, len(missing), needed, checkpoint.ListNames(missing))
+	case own != nil:
+		return fmt.Errorf("point weights %s: the model folder has a point encoder of its own (%s in %s); leave the file out, or name a folder without one", points, own.Name, f.Name(own.File))
+	}
+	return nil
+}
+
 // Report is what a folder has and lacks.
 type Report struct {
 	Missing    []string // needed, not stored

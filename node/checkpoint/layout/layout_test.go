@@ -213,3 +213,46 @@ func TestGoldenCheckpointCache(t *testing.T) {
 		t.Errorf("lm_head.weight is in %v", x)
 	}
 }
+
+// A file that is named for the point encoder holds all of it, and no other does.
+func TestOpenPointWeights(t *testing.T) {
+	c := config.PublishedTiny(64, 1)
+	specs, err := Tensors(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	points, err := PointEncoderSpecs(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := func(specs []checkpoint.TensorSpec) string {
+		t.Helper()
+		dir := t.TempDir()
+		if err := checkpoint.WriteRandomFolder(t.Context(), dir, 1, specs, checkpoint.FolderOptions{}, nil); err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	whole := folder(specs)
+	without := folder(slices.DeleteFunc(slices.Clone(specs), func(s checkpoint.TensorSpec) bool { return strings.HasPrefix(s.Name, PointEncoder) }))
+	file := func(specs []checkpoint.TensorSpec) string { return filepath.Join(folder(specs), "model.safetensors") }
+	other := []checkpoint.TensorSpec{{Name: "w", DType: checkpoint.F32, Shape: []int64{2}}}
+	for name, c2 := range map[string]struct{ dir, points, want string }{
+		"none named":                {whole, "", ""},
+		"the encoder":               {without, file(points), ""},
+		"no encoder":                {without, file(other), "tensors of the point encoder are missing: net3d."},
+		"no encoder, one in folder": {whole, file(other), "tensors of the point encoder are missing: net3d."},
+		"half of it":                {without, file(points[:len(points)/2]), "tensors of the point encoder are missing: net3d."},
+		"two encoders":              {whole, file(points), "has a point encoder of its own (pcd_encoder.net3d."},
+	} {
+		f, err := Open(c2.dir, c2.points, c)
+		if c2.want == "" && err != nil || c2.want != "" && (err == nil || !strings.Contains(err.Error(), c2.want) || !strings.Contains(err.Error(), c2.points)) {
+			t.Errorf("%s: %v, expected %q", name, err, c2.want)
+		}
+		if err == nil {
+			if err := f.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stllm/stllm/node/checkpoint"
 	"github.com/stllm/stllm/node/checkpoint/config"
+	"github.com/stllm/stllm/node/checkpoint/layout"
 	"github.com/stllm/stllm/node/ort"
 	"github.com/stllm/stllm/node/params"
 	"github.com/stllm/stllm/node/stllm"
@@ -223,6 +224,6 @@ func openModel(dir, points string) (*config.Config, *checkpoint.Folder, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	f, err := checkpoint.OpenFolder(dir, points)
+	f, err := layout.Open(dir, points, c)
 	return c, f, err
 }

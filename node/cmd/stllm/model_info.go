@@ -1,16 +1,18 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"text/tabwriter"
 
 	"github.com/stllm/stllm/node/checkpoint"
 	"github.com/stllm/stllm/node/checkpoint/config"
 	"github.com/stllm/stllm/node/checkpoint/layout"
+	"github.com/stllm/stllm/node/stllm"
 )
 
-// modelInfo shows what a model folder holds: its parts, with all every tensor, and what is missing or unexpected, which is an
-// error where the model could not be loaded.
+// modelInfo shows what a model folder holds: its parts, with all every tensor, and what is missing or unexpected. Where the model
+// could not be loaded, be it for its tokenizer, that is an error.
 func (a *app) modelInfo(dir, points string, all bool) error {
 	c, f, err := openModel(dir, points)
 	if err != nil {
@@ -29,11 +31,9 @@ func (a *app) modelInfo(dir, points string, all bool) error {
 		f.Dir, c.Profile, c.NumFrames, c.VisionConfig.ImageSize, c.VisionConfig.ImageSize, c.VoxelSize, c.MaxPositionEmbeddings, c.VocabSize)
 	w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "part\tshape\ttensors\tparameters\tdtype\tfile")
+	var tensors, needed int
+	var parameters int64
 	for _, p := range parts {
-		name := p.Name
-		if p.Unused {
-			name += " (not used)"
-		}
 		found := stored(f, p)
 		var params int64
 		dtypes, files := map[string]bool{}, map[string]bool{}
@@ -41,8 +41,12 @@ func (a *app) modelInfo(dir, points string, all bool) error {
 			params += t.Elements()
 			dtypes[string(t.DType)], files[f.Name(t.File)] = true, true
 		}
-		fmt.Fprintf(w, "%s\t%s\t%d of %d\t%s\t%s\t%s\n", name, partShape(c, p.Name), len(found), len(p.Tensors), millions(params), keys(dtypes), keys(files))
+		if !p.Unused {
+			tensors, needed, parameters = tensors+len(found), needed+len(p.Tensors), parameters+params
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d of %d\t%s\t%s\t%s\n", p.Name, partShape(c, p.Name), len(found), len(p.Tensors), millions(params), keys(dtypes), keys(files))
 	}
+	fmt.Fprintf(w, "all that is used\t\t%d of %d\t%s\t\t\n", tensors, needed, millions(parameters))
 	if all {
 		fmt.Fprintln(w, "\ntensor\tshape\t\tparameters\tdtype\tfile")
 		for _, p := range parts {
@@ -62,7 +66,7 @@ func (a *app) modelInfo(dir, points string, all bool) error {
 			fmt.Fprintf(a.out, "\n%s: %s\n", list.what, checkpoint.ListNames(list.names))
 		}
 	}
-	return report.Err()
+	return errors.Join(report.Err(), stllm.CheckText(f.Dir, c))
 }
 
 // stored lists the tensors of a part that a folder has, those with 4-bit codes by the names and shapes that they stand for.

@@ -62,7 +62,7 @@ func TestGoldenModelInfo(t *testing.T) {
 		}
 		for _, want := range append(shards,
 			"profile  published", "part ", "language model", "vision tower", "projector", "ray encoders", "Q-Former", "aligner projections",
-			"stored and unused (not used)", "0 of 289", "BF16", ".safetensors", "missing: pcd_encoder.net3d.", "lm_head.weight",
+			"stored and unused", "all that is used", "0 of 289", "BF16", ".safetensors", "missing: pcd_encoder.net3d.", "lm_head.weight",
 		) {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("%s: no %q in\n%.2000s", dir, want, out.String())
