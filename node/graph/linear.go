@@ -115,28 +115,6 @@ func (g *Graph) Product(x *Value, ws, biases []*Value) []*Value {
 	return slices.Clone(g.Op("Product", Own, in, g.arithmetic(), outs...))
 }
 
-// MostHead is how wide a head of [Graph.Attention] may be.
-const MostHead = 128
-
-// Attention is multi-head attention without a mask: q [B,S,D], k and v [B,L,D] of float32 with D = heads·d and d at most MostHead.
-// It runs on a CPU that has AVX-512 (ort.Panels), in the graph's arithmetic.
-func (g *Graph) Attention(q, k, v *Value, heads int) *Value {
-	if g.err != nil {
-		return g.bad()
-	}
-	in := []*Value{q, k, v}
-	for _, x := range in {
-		if x.DType != Float32 || len(x.Shape) != 3 || x.Shape[0] != q.Shape[0] || x.Shape[2] != q.Shape[2] {
-			return g.failOp("Attention", in, "expected [B,S,D], [B,L,D] and [B,L,D] of float32")
-		}
-	}
-	d := q.Shape[2]
-	if k.Shape[1] != v.Shape[1] || heads < 1 || !d.Known() || d.Size%int64(heads) != 0 || d.Size/int64(heads) > MostHead {
-		return g.failOp("Attention", in, "%d heads, expected as many values as keys, and heads of up to %d numbers", heads, MostHead)
-	}
-	return g.one("Attention", Own, in, append(g.arithmetic(), Attr{"heads", int64(heads)}), Float32, q.Shape)
-}
-
 // Linear is Gemm over the last dimension of any tensor: x [...,K], w [N,K], bias [N] or nil.
 func (g *Graph) Linear(x, w, bias *Value) *Value {
 	if g.err != nil {

@@ -93,14 +93,6 @@ INLINE __m512 group(__m512i c, int bits, const rounded *r, size_t g, __m512 scal
 	return _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc), _mm512_mul_ps(scale, _mm512_loadu_ps(r->scale + g * 16)), sum);
 }
 
-// four adds up the lanes of four sums.
-INLINE __m128 four(const __m512 *s) {
-	__m256 t[together];
-	for (int i = 0; i < together; i++) t[i] = _mm256_add_ps(_mm512_castps512_ps256(s[i]), _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(s[i]), 1)));
-	__m256 u = _mm256_hadd_ps(_mm256_hadd_ps(t[0], t[1]), _mm256_hadd_ps(t[2], t[3]));
-	return _mm_add_ps(_mm256_castps256_ps128(u), _mm256_extractf128_ps(u, 1));
-}
-
 // rows multiplies rows from to to; bits and bytes are w's, and known where this is compiled in.
 INLINE void rows(const matrix *w, int bits, size_t bytes, const rounded *r, size_t m, float *y, size_t from, size_t to) {
 	size_t row = w->blocks * bytes, whole = row / 64, left = row % 64, per = bytes < 64 ? 64 / bytes : 1; // per: blocks in a group

@@ -57,6 +57,15 @@ Status *kernel_create(const void *op, const void *const *api, const void *info, 
 	return s;
 }
 
+Status *attention_create(const void *op, const void *const *api, const void *info, void **out) {
+	Status *s = kernel_create(op, api, info, out);
+	if (s) return s;
+	kernel *n = *out;
+	s = FUNCTION(KernelInfoGetAttribute_int64, const void *, const char *, int64_t *)(info, "heads", &n->heads);
+	if (s) kernel_destroy(n);
+	return s;
+}
+
 Status *inputs(const kernel *n, void *context, size_t least, size_t most, tensor *in, size_t *count) {
 	const void *const *api = n->api;
 	Status *s = FUNCTION(KernelContext_GetInputCount, const void *, size_t *)(context, count);
@@ -112,6 +121,7 @@ void *product_register(const void *const *api, void *options, void **domain) {
 	if (!s) s = FUNCTION(CustomOpDomain_Add, void *, const void *)(*domain, &product_operator);
 	if (!s) s = FUNCTION(CustomOpDomain_Add, void *, const void *)(*domain, &code_product_operator);
 	if (!s) s = FUNCTION(CustomOpDomain_Add, void *, const void *)(*domain, &attention_operator);
+	if (!s) s = FUNCTION(CustomOpDomain_Add, void *, const void *)(*domain, &cached_attention_operator);
 	if (!s) s = FUNCTION(AddCustomOpDomain, void *, void *)(options, *domain);
 	return s;
 }

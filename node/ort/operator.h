@@ -12,7 +12,7 @@ typedef float loose_float __attribute__((aligned(1), may_alias));
 #define FUNCTION(place, ...) ((Status *(*)(__VA_ARGS__))api[place])
 #define RELEASE(place, what) ((void (*)(void *))api[place])(what)
 
-enum { most_dimensions = 8, float32 = 1, uint8 = 2, bfloat16 = 16 };
+enum { most_dimensions = 8, float32 = 1, uint8 = 2, int32 = 6, bfloat16 = 16 };
 
 // tensor is what there is to know of an OrtValue.
 typedef struct {
@@ -72,7 +72,7 @@ int op_variadic(const void *op, size_t i), op_memory_kind(const void *op, size_t
 size_t op_two(const void *op), op_one(const void *op);
 int op_least(const void *op), op_no(const void *op), op_last_version(const void *op);
 
-extern const operator product_operator, code_product_operator, attention_operator;
+extern const operator product_operator, code_product_operator, attention_operator, cached_attention_operator;
 
 Status *failed(const void *const *api, const char *message);
 Status *look(const void *const *api, const void *value, tensor *t);
@@ -120,6 +120,21 @@ void factor_release(const kernel *n, factor *f);
 
 // many is y [m,rows] = x [m,k] times the transpose of a matrix, plus its bias, for eight rows of x or more, where many_supported.
 Status *many(const kernel *n, void *context, const factor *x, const stored *w, float *y);
+
+// head_rows are rows of one head: [n,size], stride from one to the next.
+typedef struct {
+	const float *data;
+	size_t stride, size;
+} head_rows;
+
+enum { most_queries = 128, most_head = 128 };
+
+// attend gives what up to most_queries queries of a head make of count keys and values, to y with q's stride: the first sees the first
+// keys, seen of them, and each that follows one more. size is at most most_head.
+void attend(int rounded, const head_rows *q, const head_rows *k, const head_rows *v, size_t queries, size_t seen, size_t count, float *y);
+
+// attention_create is kernel_create for an operator that has heads.
+Status *attention_create(const void *op, const void *const *api, const void *info, void **out);
 
 // gemm_make and gemm_multiply are ONNX Runtime's product: y [m,rows] = x [m,k] times the transpose of w [rows,k], plus a bias [rows]
 // or NULL.

@@ -74,6 +74,30 @@ PANEL void transpose(__m512i *v) {
 	for (int i = 0; i < 16; i++) v[i] = t[i];
 }
 
+// power is e to the x for x that is not above 0: of r = x - n·ln 2 a polynomial, times 2 to the n.
+PANEL __m512 power(__m512 x) {
+	x = _mm512_max_ps(_mm512_set1_ps(-104), x); // in this order NaN stays
+	__m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+	__m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
+	r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
+	__m512 p = _mm512_set1_ps(1.f / 720);
+	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.f / 120));
+	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.f / 24));
+	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.f / 6));
+	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(.5f));
+	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1));
+	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1));
+	return _mm512_scalef_ps(p, n);
+}
+
+// four adds up the lanes of four sums.
+PANEL __m128 four(const __m512 *s) {
+	__m256 t[4];
+	for (int i = 0; i < 4; i++) t[i] = _mm256_add_ps(_mm512_castps512_ps256(s[i]), _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(s[i]), 1)));
+	__m256 u = _mm256_hadd_ps(_mm256_hadd_ps(t[0], t[1]), _mm256_hadd_ps(t[2], t[3]));
+	return _mm_add_ps(_mm256_castps256_ps128(u), _mm256_extractf128_ps(u, 1));
+}
+
 // first_lanes masks the lanes that hold one of count.
 PANEL __mmask16 first_lanes(size_t count) { return count < 16 ? (1u << count) - 1 : 0xffff; }
 

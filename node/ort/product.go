@@ -33,7 +33,8 @@ func CodeProducts() bool { return C.code_product_supported() != 0 }
 // RoundedProducts tells whether this processor can multiply many rows of numbers rounded to bfloat16 (AVX-512 BF16).
 func RoundedProducts() bool { return C.many_supported(1) != 0 }
 
-// Panels tells whether many rows are multiplied by many.c on this processor (AVX-512), and graph.Attention runs on it.
+// Panels tells whether many rows are multiplied by many.c on this processor (AVX-512), and attention of our own
+// (attention.c, cached.c) runs on it.
 func Panels() bool { return C.many_supported(0) != 0 }
 
 // products are the registered operators; they must outlive the session that uses them.
@@ -42,7 +43,8 @@ type products struct {
 	domain unsafe.Pointer
 }
 
-// addProducts lets a session run graph.Product, graph.CodeProduct and graph.Attention.
+// addProducts lets a session run graph.Product, graph.CodeProduct, graph.Attention and
+// graph.CachedAttention.
 func addProducts(so *ort.SessionOptions, library string) (*products, error) {
 	api, err := apiOf(library)
 	if err != nil {

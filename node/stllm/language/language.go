@@ -64,7 +64,7 @@ func (l *Language) load(ctx context.Context, env *ort.Environment) (err error) {
 	}
 	defer func() { err = errors.Join(err, scratch.Unlink()) }()
 	b := &module.Builder{G: graph.New("decoder"), Find: l.Model, DType: graph.Float32, Scratch: scratch, Expand: l.opt.Expand, Products: !ort.OnCUDA(l.opt.Device)}
-	b.CodeProducts = b.Products && ort.CodeProducts()
+	b.CodeProducts, b.Panels = b.Products && ort.CodeProducts(), b.Products && ort.Panels()
 	if l.opt.Int4 {
 		b.Quant = &module.Quant{Block: l.opt.Int4Block}
 		if b.Quant.Block == 0 {

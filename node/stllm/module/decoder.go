@@ -184,6 +184,12 @@ func (c DecoderConfig) attention(b *Builder, h *graph.Value, in DecoderInputs, i
 	if len(qkv) == 1 && c.RotaryInGraph() {
 		qkv = b.split(qkv[0], wide, narrow, narrow)
 	}
+	if b.Panels && !c.RotaryInGraph() && c.HeadDim <= graph.MostHead {
+		y, keys, values := g.CachedAttention(qkv, graph.Cache{Keys: in.Keys[i], Values: in.Values[i], Last: in.LastKey, Cos: rot.cos, Sin: rot.sin}, c.NumAttentionHeads)
+		g.OutputAs(fmt.Sprintf("present_key.%d", i), keys)
+		g.OutputAs(fmt.Sprintf("present_value.%d", i), values)
+		return y
+	}
 	attrs := []graph.Attr{{Name: "num_heads", Value: int64(c.NumAttentionHeads)}, {Name: "kv_num_heads", Value: int64(c.NumKeyValueHeads)}}
 	inputs := []*graph.Value{qkv[0], nil, nil, in.Keys[i], in.Values[i], in.LastKey, in.Total} // queries, keys and values in one
 	copy(inputs, qkv)
