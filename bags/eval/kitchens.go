@@ -152,13 +152,14 @@ func (s *kitchens) make(ctx context.Context, seed uint64) (map[string]captured, 
 	if err := kitchen.Write(ctx, k, bag, nil); err != nil {
 		return nil, err
 	}
-	list, err := replay.ReadQuestions(strings.TrimSuffix(bag, ".bag") + ".questions.yaml")
+	stem := strings.TrimSuffix(bag, ".bag")
+	list, err := replay.ReadQuestions(stem + ".questions.yaml")
 	if err != nil {
 		return nil, err
 	}
-	var boxes []picture.Box
-	for _, b := range k.Boxes {
-		boxes = append(boxes, picture.Box{Name: b.Name, X: b.X, Y: b.Y, Width: b.Width, Depth: b.Depth, Yaw: b.Yaw})
+	boxes, err := picture.ReadBoxes(stem + ".scene.json")
+	if err != nil {
+		return nil, err
 	}
 	return replayed(ctx, bag, list, BagOptions{Params: s.o.Params, Frames: s.o.Frames, Boxes: func(string) []picture.Box { return boxes }, Log: s.o.Log})
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"path/filepath"
-	"strings"
 
 	"github.com/stllm/stllm/node/geometry"
 	"github.com/stllm/stllm/node/picture"
@@ -26,10 +25,7 @@ func (o *Options) picture(it *Item, c *Clip, r Reply) (string, error) {
 			in.Path[i] = f.Pose
 		}
 	}
-	for _, b := range c.Boxes {
-		b.Asked = b.Asked || it.About != "" && strings.EqualFold(b.Name, it.About)
-		in.Boxes = append(in.Boxes, b)
-	}
+	in.Boxes = picture.Mark(c.Boxes, last, it.Question, r.Text, it.About)
 	if e := r.Evidence; e != nil {
 		for _, f := range e.Frames {
 			if f.Index >= 0 && f.Index < len(in.Frames) {

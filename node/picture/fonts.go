@@ -14,7 +14,7 @@ import (
 )
 
 // fonts are the faces of one picture; they are not shared, since a face is no goroutine's friend.
-type fonts struct{ regular, bold, small font.Face }
+type fonts struct{ regular, bold, small, label font.Face }
 
 func newFonts() (*fonts, error) {
 	face := func(ttf []byte, size float64) (font.Face, error) {
@@ -30,6 +30,9 @@ func newFonts() (*fonts, error) {
 		return nil, err
 	}
 	if f.bold, err = face(gobold.TTF, 19); err != nil {
+		return nil, err
+	}
+	if f.label, err = face(gobold.TTF, 15); err != nil {
 		return nil, err
 	}
 	f.small, err = face(goregular.TTF, 14)

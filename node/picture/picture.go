@@ -1,5 +1,5 @@
 // Package picture draws what a question was answered from: a contact sheet of the frames that the model saw, and a top view
-// of the map with the camera's path, viewing cones, scale bar, boxes and evidence. The same input gives the same bytes.
+// of the map with the camera's path, viewing cones, scale bar, boxes, evidence and a legend. The same input gives the same bytes.
 package picture
 
 import (
@@ -30,7 +30,10 @@ type Frame struct {
 type Box struct {
 	Name                    string
 	X, Y, Width, Depth, Yaw float64
-	Asked                   bool // drawn so that it is seen first
+	Small                   bool  // drawn only where it is asked about or answered
+	From, To                int64 // ns, when it stands there; To is 0 where it stays
+	Asked                   bool  // the question is about it: drawn so that it is seen first
+	Answered                bool  // the answer names it
 }
 
 // Region is a ball that the answer looked at, metres.
@@ -59,7 +62,7 @@ const (
 	cardSpace = 10
 )
 
-// Colours: a quiet page with one strong colour for what was asked.
+// Colours: a quiet page with one strong colour for what was asked, and one for what was answered. The camera is blue.
 var (
 	paper    = color.RGBA{250, 249, 246, 255}
 	ink      = color.RGBA{34, 38, 44, 255}
@@ -68,8 +71,9 @@ var (
 	pathInk  = color.RGBA{24, 110, 190, 255}
 	coneInk  = color.RGBA{24, 110, 190, 60}
 	askedInk = color.RGBA{214, 64, 52, 255}
+	saidInk  = color.RGBA{22, 138, 86, 255}
 	boxInk   = color.RGBA{90, 96, 104, 170}
-	lookInk  = color.RGBA{240, 160, 20, 90}
+	lookInk  = color.RGBA{240, 160, 20, 255}
 )
 
 // Window draws the picture and returns it as PNG.
@@ -83,7 +87,8 @@ func Window(in Input) ([]byte, error) {
 	rows := max(1, (len(in.Frames)+columns-1)/columns)
 	text := append(f.wrap(f.bold, in.Question, width-2*margin), f.wrap(f.regular, in.Answer, width-2*margin)...)
 	top := margin + lineStep + len(text)*lineStep + lineStep
-	body := max(mapSide, rows*(tileH+lineStep+cardSpace))
+	entries := legend(in)
+	body := max(mapSide+legendHeight(f, entries), rows*(tileH+lineStep+cardSpace))
 	height := top + body + lineStep + margin
 	img := image.NewRGBA(image.Rect(0, 0, width, height))
 	draw.Draw(img, img.Bounds(), image.NewUniform(paper), image.Point{}, draw.Src)
@@ -100,6 +105,7 @@ func Window(in Input) ([]byte, error) {
 		y += lineStep
 	}
 	topView(img, f, image.Rect(margin, top, margin+mapSide, top+mapSide), in)
+	drawLegend(img, f, margin, top+mapSide, entries)
 	for i, fr := range in.Frames {
 		x0 := margin + mapSide + margin + (i%columns)*(tile+cardSpace)
 		y0 := top + (i/columns)*(tileH+lineStep+cardSpace)
@@ -138,7 +144,7 @@ func card(img *image.RGBA, f *fonts, r image.Rectangle, fr Frame, i int) {
 	}
 	if fr.Weight > 0 {
 		bar := image.Rect(r.Min.X, r.Max.Y-5, r.Min.X+int(float64(r.Dx())*min(1, fr.Weight)), r.Max.Y)
-		draw.Draw(img, bar, image.NewUniform(color.RGBA{240, 160, 20, 255}), image.Point{}, draw.Src)
+		draw.Draw(img, bar, image.NewUniform(lookInk), image.Point{}, draw.Src)
 	}
 	f.text(img, f.small, fmt.Sprintf("%d   %+.1f s", i+1, fr.Seconds), r.Min.X, r.Max.Y+18, faint)
 }

@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"golang.org/x/image/draw"
+	"golang.org/x/image/font"
 	"golang.org/x/image/vector"
 	"gonum.org/v1/gonum/spatial/r3"
 
@@ -56,12 +57,28 @@ func topView(img *image.RGBA, f *fonts, r image.Rectangle, in Input) {
 	draw.Draw(img, r, image.NewUniform(color.RGBA{255, 255, 255, 255}), image.Point{}, draw.Src)
 	p := newPlan(r, in)
 	points(img, p, in)
+	most := 0.0
+	for _, g := range in.Regions {
+		most = max(most, g.Weight)
+	}
 	for _, g := range in.Regions {
 		x, y := p.at(g.X, g.Y)
-		disc(img, r, x, y, float32(max(6, g.Radius*p.scale)), lookInk)
+		c := lookInk // full where it looked most
+		c.A = uint8(40 + 80*max(0, g.Weight)/max(most, 1e-12))
+		size := float32(max(8, g.Radius*p.scale))
+		disc(img, r, x, y, size, c)
+		ring(img, r, x, y, size, lookInk)
 	}
-	for _, b := range in.Boxes {
-		box(img, f, p, b)
+	for _, rank := range []func(Box) bool{ // what counts most is drawn last
+		func(b Box) bool { return !b.Asked && !b.Answered },
+		func(b Box) bool { return b.Answered && !b.Asked },
+		func(b Box) bool { return b.Asked },
+	} {
+		for _, b := range in.Boxes {
+			if rank(b) {
+				box(img, p, b)
+			}
+		}
 	}
 	for _, fr := range in.Frames {
 		cone(img, p, fr)
@@ -74,9 +91,9 @@ func topView(img *image.RGBA, f *fonts, r image.Rectangle, in Input) {
 		disc(img, r, x, y, 5, color.RGBA{255, 255, 255, 255})
 		disc(img, r, x, y, 3.5, pathInk)
 		x, y = p.at(in.Path[n-1].Translation.X, in.Path[n-1].Translation.Y)
-		disc(img, r, x, y, 8, color.RGBA{255, 255, 255, 255})
-		disc(img, r, x, y, 6, askedInk)
+		camera(img, r, x, y)
 	}
+	labels(img, f, p, in.Boxes)
 	scaleBar(img, f, p)
 	north(img, f, r)
 }
@@ -157,6 +174,16 @@ func line(img *image.RGBA, p plan, a, b geometry.Transform, w float32, c color.C
 	stroke(img, p.r, x0, y0, x1, y1, w, c)
 }
 
+// ring is the edge of a disc.
+func ring(img *image.RGBA, clip image.Rectangle, x, y, r float32, c color.Color) {
+	const n = 32
+	for i := range n {
+		s0, c0 := math.Sincos(2 * math.Pi * float64(i) / n)
+		s1, c1 := math.Sincos(2 * math.Pi * float64(i+1) / n)
+		stroke(img, clip, x+r*float32(c0), y+r*float32(s0), x+r*float32(c1), y+r*float32(s1), 2, c)
+	}
+}
+
 func disc(img *image.RGBA, clip image.Rectangle, x, y, r float32, c color.Color) {
 	const n = 32
 	xy := make([]float32, 0, 2*n)
@@ -182,12 +209,27 @@ func cone(img *image.RGBA, p plan, f Frame) {
 	fill(img, p.r, coneInk, x0, y0, x1, y1, x2, y2)
 }
 
-func box(img *image.RGBA, f *fonts, p plan, b Box) {
-	sin, cos := math.Sincos(b.Yaw)
-	c, w := color.Color(boxInk), float32(1.5)
-	if b.Asked {
-		c, w = askedInk, 4
+// camera is where the path ends: the camera at the question's moment.
+func camera(img *image.RGBA, clip image.Rectangle, x, y float32) {
+	disc(img, clip, x, y, 10, color.RGBA{255, 255, 255, 255})
+	disc(img, clip, x, y, 8, pathInk)
+	disc(img, clip, x, y, 3, color.RGBA{255, 255, 255, 255})
+}
+
+// ink is the colour of a box and of its name, and the width of its lines.
+func (b Box) ink() (color.RGBA, float32) {
+	switch {
+	case b.Asked:
+		return askedInk, 4
+	case b.Answered:
+		return saidInk, 3
 	}
+	return boxInk, 1.5
+}
+
+func box(img *image.RGBA, p plan, b Box) {
+	sin, cos := math.Sincos(b.Yaw)
+	c, w := b.ink()
 	var xs, ys [4]float32
 	for i, s := range [4][2]float64{{-1, -1}, {1, -1}, {1, 1}, {-1, 1}} {
 		dx, dy := s[0]*b.Width/2, s[1]*b.Depth/2
@@ -197,10 +239,54 @@ func box(img *image.RGBA, f *fonts, p plan, b Box) {
 		j := (i + 1) % 4
 		stroke(img, p.r, xs[i], ys[i], xs[j], ys[j], w, c)
 	}
-	if b.Asked {
-		x, y := p.at(b.X, b.Y)
-		f.text(img, f.small, b.Name, int(x)-20, int(y)+5, askedInk)
+}
+
+// labels names the boxes that were asked about and answered, each on a plate of its own so that it can be read on any map.
+// Names that would cover another one, or a small thing, move down.
+func labels(img *image.RGBA, f *fonts, p plan, boxes []Box) {
+	const high, pad = 20, 5
+	var taken []image.Rectangle
+	for _, b := range boxes {
+		if b.Small { // stays to be seen
+			x, y := p.at(b.X, b.Y)
+			side := int(max(b.Width, b.Depth)*p.scale/2) + 2
+			taken = append(taken, image.Rect(int(x)-side, int(y)-side, int(x)+side, int(y)+side))
+		}
 	}
+	for _, asked := range []bool{true, false} {
+		for _, b := range boxes {
+			if b.Name == "" || b.Asked != asked || !b.Asked && !b.Answered {
+				continue
+			}
+			c, _ := b.ink()
+			x, y := p.at(b.X, b.Y)
+			w := font.MeasureString(f.label, printable(b.Name)).Ceil() + 2*pad
+			at := image.Rect(0, 0, w, high).Add(image.Pt(int(x)-w/2, int(y)-high/2))
+			for range len(taken) {
+				for _, t := range taken {
+					if at.Overlaps(t) {
+						at = at.Add(image.Pt(0, t.Max.Y-at.Min.Y+1))
+					}
+				}
+			}
+			at = inside(at, p.r)
+			taken = append(taken, at)
+			plate(img, at, c)
+			f.text(img, f.label, b.Name, at.Min.X+pad, at.Max.Y-5, c)
+		}
+	}
+}
+
+// inside moves a rectangle into another one, as far as it fits.
+func inside(r, in image.Rectangle) image.Rectangle {
+	r = r.Add(image.Pt(min(0, in.Max.X-r.Max.X), min(0, in.Max.Y-r.Max.Y)))
+	return r.Add(image.Pt(max(0, in.Min.X-r.Min.X), max(0, in.Min.Y-r.Min.Y)))
+}
+
+// plate is a light ground for text with a fine edge.
+func plate(img *image.RGBA, r image.Rectangle, edge color.Color) {
+	draw.Draw(img, r, image.NewUniform(edge), image.Point{}, draw.Over)
+	draw.Draw(img, r.Inset(1), image.NewUniform(color.RGBA{255, 255, 255, 255}), image.Point{}, draw.Over)
 }
 
 // scaleBar is one metre, or as many as make a readable bar.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stllm/stllm/bags/replay"
 	"github.com/stllm/stllm/node/kitchen"
+	"github.com/stllm/stllm/node/picture"
 )
 
 func (a *app) demoCommand() *cobra.Command {
@@ -30,7 +31,7 @@ func (a *app) demoCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			boxes, err := readBoxes(beside(bag, ".scene.json"))
+			boxes, err := picture.ReadBoxes(beside(bag, ".scene.json"))
 			if err != nil {
 				return err
 			}

@@ -110,7 +110,7 @@ func (f *itemFlags) one(a *app, spec string, in itemSources) (eval.Source, error
 		return nil, err
 	}
 	return eval.Bags(spec, eval.BagOptions{Questions: f.questions, Params: in.params, Links: links, Frames: in.frames, Log: quiet, Boxes: func(bag string) []picture.Box {
-		boxes, err := readBoxes(beside(bag, ".scene.json"))
+		boxes, err := picture.ReadBoxes(beside(bag, ".scene.json"))
 		if err != nil {
 			a.log.Warn().Err(err).Msg("boxes are not drawn")
 		}
