@@ -3,6 +3,7 @@ package replay
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/stllm/stllm/node/smallfile"
@@ -23,6 +24,7 @@ type Question struct {
 	ID       string
 	At       *float64
 	Stamp    *float64
+	End      bool // asked when the bag ends, instead of At or Stamp; not for files
 	Text     string
 	Task     string
 	Choices  []string
@@ -129,10 +131,17 @@ func readQuestion(node yamltree.Node) (q Question, err error) {
 			return q, f.Fail("metadata is not a mapping of names to values")
 		}
 	}
-	return q, q.validate()
+	return q, q.Validate()
 }
 
-func (q *Question) validate() error {
+// Validate finds what no bag can make good.
+func (q *Question) Validate() error {
+	times := 0
+	for _, given := range []bool{q.At != nil, q.Stamp != nil, q.End} {
+		if given {
+			times++
+		}
+	}
 	switch {
 	case q.ID == "":
 		return errors.New("id is missing")
@@ -140,7 +149,7 @@ func (q *Question) validate() error {
 		return fmt.Errorf("id %q cannot be part of a file name", q.ID)
 	case strings.TrimSpace(q.Text) == "":
 		return errors.New("text is missing")
-	case (q.At == nil) == (q.Stamp == nil):
+	case times != 1:
 		return errors.New("expected either at (seconds from the bag's start) or stamp (seconds since 1970)")
 	case q.At != nil && !(*q.At >= 0 && *q.At < 1e9):
 		return fmt.Errorf("at is %g, expected seconds from the bag's start", *q.At)
@@ -156,7 +165,10 @@ func (q *Question) validate() error {
 
 // moment is when a question is asked, ns.
 func (q *Question) moment(start int64) int64 {
-	if q.At != nil {
+	switch {
+	case q.End:
+		return math.MaxInt64
+	case q.At != nil:
 		return start + int64(*q.At*1e9)
 	}
 	return int64(*q.Stamp * 1e9)

@@ -40,9 +40,12 @@ type Options struct {
 	Plans     robot.PlanParser
 	Labels    robot.Labeller
 	Ablate    stllm.Ablation
-	Boxes     []picture.Box // drawn into the pictures; the one whose name the question holds is marked
+	Boxes     []picture.Box // drawn into the pictures; those that question and answer name are marked
 	Log       zerolog.Logger
 	Progress  func(done, total int) // messages
+	// Brief ends the replay with the last answer instead of the bag, and refuses questions about what is later than the bag;
+	// otherwise they are asked at its end, with a warning.
+	Brief bool
 	// Emit is told every piece of every answer.
 	Emit func(q Question, c robot.Chunk)
 }
@@ -81,8 +84,11 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	defer reader.Close()
 	info := reader.Info()
 	topics, err := chooseTopics(info.Connections, &o.Params)
-	if err != nil {
-		return nil, fmt.Errorf("replay %s: %w", info.Path, err)
+	if err != nil { // it may be the damage that has taken the topics
+		return &Result{Warnings: reader.Warnings()}, fmt.Errorf("replay %s: %w", info.Path, err)
+	}
+	if err := inTime(o, info); err != nil {
+		return &Result{Warnings: reader.Warnings()}, fmt.Errorf("replay %s: %w", info.Path, err)
 	}
 	sink, err := newSink(o.Out, o.Params.FixedFrame)
 	if err != nil {
@@ -98,6 +104,26 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		return p.result, fmt.Errorf("replay %s: %w", info.Path, err)
 	}
 	return p.result, nil
+}
+
+// late is how much later than the bag's last message a question may be: what the last picture shows is asked about when it
+// and its transforms have come.
+const late = int64(1e9)
+
+// inTime tells of the questions that the bag has nothing about any more.
+func inTime(o Options, info bags.Info) error {
+	for _, q := range o.Questions {
+		at := q.moment(info.First)
+		if q.End || at <= info.Last+late {
+			continue
+		}
+		what := fmt.Sprintf("question %s is about %.1f s, the bag ends after %.1f s", q.ID, float64(at-info.First)/1e9, float64(info.Last-info.First)/1e9)
+		if o.Brief {
+			return errors.New(what)
+		}
+		o.Log.Warn().Msg(what + ": it is asked at the end")
+	}
+	return nil
 }
 
 // chooseTopics sets the topic parameters that were left at their defaults from what the bag holds.
@@ -259,6 +285,9 @@ func (p *player) play(ctx context.Context, reader bags.Reader) error {
 	for n := 0; ; n++ {
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if p.o.Brief && len(p.pending) == 0 {
+			return nil
 		}
 		m, err := it.Next()
 		if errors.Is(err, io.EOF) {

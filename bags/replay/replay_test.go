@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rs/zerolog"
 	"gonum.org/v1/gonum/spatial/r3"
 
 	"github.com/stllm/stllm/msgs"
@@ -19,6 +20,7 @@ import (
 	"github.com/stllm/stllm/node/imaging"
 	"github.com/stllm/stllm/node/kitchen"
 	"github.com/stllm/stllm/node/params"
+	"github.com/stllm/stllm/node/robot"
 	"github.com/stllm/stllm/node/scene"
 	"github.com/stllm/stllm/node/stllm"
 	"github.com/stllm/stllm/node/testdata"
@@ -275,5 +277,60 @@ func TestRefusals(t *testing.T) {
 	cancel()
 	if _, err := Run(ctx, Options{Bags: []string{bag}, Model: echo{}, Params: params.Default()}); err == nil {
 		t.Error("a cancelled replay ended well")
+	}
+}
+
+// A question beyond the bag is asked at its end with a warning, or refused where the replay is brief; which then ends with the
+// last answer.
+func TestMoments(t *testing.T) {
+	bag := made(t, ".bag")
+	for name, c := range map[string]struct {
+		q     Question
+		brief bool
+		fail  string
+		warn  bool
+		whole bool // the bag is read to its end
+	}{
+		"early":             {Question{At: seconds(1.2)}, false, "", false, true},
+		"early, brief":      {Question{At: seconds(1.2)}, true, "", false, false},
+		"at the end, brief": {Question{End: true}, true, "", false, true},
+		"late":              {Question{At: seconds(800)}, false, "", true, true},
+		"late, brief":       {Question{At: seconds(800)}, true, "800.0 s, the bag ends after", false, false},
+	} {
+		c.q.ID, c.q.Text = "q", "where?"
+		var log bytes.Buffer
+		res, err := Run(t.Context(), Options{Bags: []string{bag}, Questions: []Question{c.q}, Brief: c.brief, Model: echo{}, Params: params.Default(), Log: zerolog.New(&log)})
+		if c.fail != "" {
+			if err == nil || !strings.Contains(err.Error(), c.fail) {
+				t.Errorf("%s: %v, expected a word on %q", name, err, c.fail)
+			}
+			continue
+		}
+		if err != nil || len(res.Answers) != 1 || res.Answers[0].Outcome.Answer.ErrorCode != msgs.AnswerErrorNone {
+			t.Errorf("%s: %+v, %v", name, res, err)
+			continue
+		}
+		if warned := strings.Contains(log.String(), "it is asked at the end"); warned != c.warn {
+			t.Errorf("%s: the log is %s", name, log.String())
+		}
+		if whole := res.Images > 20; whole != c.whole {
+			t.Errorf("%s: %d images were read", name, res.Images)
+		}
+	}
+}
+
+// The names in a line of answers.jsonl are all of one kind.
+func TestAnswerLine(t *testing.T) {
+	a := Answered{Question{ID: "q"}, &robot.Outcome{Answer: &msgs.Answer{Plan: []msgs.PlanStep{{Text: "go", Parsed: true, Verb: "go", Object: "o", Target: "t", Direction: "left"}},
+		FrameEvidence: []msgs.FrameEvidence{{StampNs: 5, Weight: 0.5}}, RegionEvidence: []msgs.RegionEvidence{{Position: msgs.Point{X: 1, Y: 2, Z: 3}, Radius: 4, Weight: 0.25}}}}}
+	data, err := json.Marshal(lineOf(a))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"frame_evidence":[{"stamp_ns":5,"weight":0.5}]`, `"region_evidence":[{"position":[1,2,3],"radius":4,"weight":0.25}]`,
+		`"plan":[{"text":"go","parsed":true,"verb":"go","object":"o","target":"t","direction":"left"}]`} {
+		if !strings.Contains(string(data), want) {
+			t.Errorf("%s\nlacks %s", data, want)
+		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 
 	"github.com/stllm/stllm/msgs"
@@ -117,45 +116,80 @@ func (s *sink) drop(d robot.Drop) {
 
 // answerLine is an answer as answers.jsonl has it: nothing in it depends on how fast the replay ran.
 type answerLine struct {
-	ID           string                `json:"id"`
-	Stamp        int64                 `json:"stamp_ns"`
-	Task         string                `json:"task,omitempty"`
-	Question     string                `json:"question"`
-	Text         string                `json:"text"`
-	Label        string                `json:"label,omitempty"`
-	ErrorCode    uint16                `json:"error_code"`
-	Error        string                `json:"error,omitempty"`
-	Finish       string                `json:"finish_reason"`
-	Model        string                `json:"model_id"`
-	WindowStart  int64                 `json:"window_start_ns"`
-	WindowEnd    int64                 `json:"window_end_ns"`
-	Frames       []uint64              `json:"frames"`
-	MapID        string                `json:"map_id"`
-	PromptTokens uint32                `json:"prompt_tokens"`
-	NewTokens    uint32                `json:"new_tokens"`
-	Plan         []msgs.PlanStep       `json:"plan,omitempty"`
-	FrameWeights []msgs.FrameEvidence  `json:"frame_evidence,omitempty"`
-	Regions      []msgs.RegionEvidence `json:"region_evidence,omitempty"`
-	Reference    string                `json:"reference,omitempty"`
-	RefLabel     string                `json:"reference_label,omitempty"`
-	Group        string                `json:"group,omitempty"`
+	ID           string       `json:"id"`
+	Stamp        int64        `json:"stamp_ns"`
+	Task         string       `json:"task,omitempty"`
+	Question     string       `json:"question"`
+	Text         string       `json:"text"`
+	Label        string       `json:"label,omitempty"`
+	ErrorCode    uint16       `json:"error_code"`
+	Error        string       `json:"error,omitempty"`
+	Finish       string       `json:"finish_reason"`
+	Model        string       `json:"model_id"`
+	WindowStart  int64        `json:"window_start_ns"`
+	WindowEnd    int64        `json:"window_end_ns"`
+	Frames       []uint64     `json:"frames"`
+	MapID        string       `json:"map_id"`
+	PromptTokens uint32       `json:"prompt_tokens"`
+	NewTokens    uint32       `json:"new_tokens"`
+	Plan         []stepLine   `json:"plan,omitempty"`
+	FrameWeights []frameLine  `json:"frame_evidence,omitempty"`
+	Regions      []regionLine `json:"region_evidence,omitempty"`
+	Reference    string       `json:"reference,omitempty"`
+	RefLabel     string       `json:"reference_label,omitempty"`
+	Group        string       `json:"group,omitempty"`
+}
+
+// stepLine, frameLine and regionLine are messages with names as the rest of the line has them.
+type stepLine struct {
+	Text      string `json:"text"`
+	Parsed    bool   `json:"parsed"`
+	Verb      string `json:"verb,omitempty"`
+	Object    string `json:"object,omitempty"`
+	Target    string `json:"target,omitempty"`
+	Direction string `json:"direction,omitempty"`
+}
+
+type frameLine struct {
+	Stamp  int64   `json:"stamp_ns"`
+	Weight float64 `json:"weight"`
+}
+
+type regionLine struct {
+	Position [3]float64 `json:"position"` // fixed frame, metres
+	Radius   float64    `json:"radius"`   // metres
+	Weight   float64    `json:"weight"`
+}
+
+// lineOf is an answer's line.
+func lineOf(a Answered) answerLine {
+	ans := a.Outcome.Answer
+	l := answerLine{
+		ID: a.Question.ID, Stamp: a.Outcome.Stamp, Task: a.Question.Task, Question: a.Question.Text, Text: ans.Text, Label: ans.Label,
+		ErrorCode: ans.ErrorCode, Error: ans.ErrorMessage, Finish: ans.FinishReason, Model: ans.ModelID, WindowStart: ans.WindowStartNs,
+		WindowEnd: ans.WindowEndNs, Frames: []uint64{}, MapID: ans.MapID, PromptTokens: ans.PromptTokens, NewTokens: ans.NewTokens,
+		Reference: a.Question.Answer, RefLabel: a.Question.Label, Group: a.Question.Group,
+	}
+	for _, f := range a.Outcome.Frames {
+		l.Frames = append(l.Frames, f.Seq)
+	}
+	for _, p := range ans.Plan {
+		l.Plan = append(l.Plan, stepLine{p.Text, p.Parsed, p.Verb, p.Object, p.Target, p.Direction})
+	}
+	for _, e := range ans.FrameEvidence {
+		l.FrameWeights = append(l.FrameWeights, frameLine{e.StampNs, e.Weight})
+	}
+	for _, e := range ans.RegionEvidence {
+		l.Regions = append(l.Regions, regionLine{[3]float64{e.Position.X, e.Position.Y, e.Position.Z}, e.Radius, e.Weight})
+	}
+	return l
 }
 
 func (s *sink) answer(a Answered, boxes []picture.Box) error {
 	if s.answers == nil {
 		return nil
 	}
-	ans := a.Outcome.Answer
-	l := answerLine{
-		ID: a.Question.ID, Stamp: a.Outcome.Stamp, Task: a.Question.Task, Question: a.Question.Text, Text: ans.Text, Label: ans.Label,
-		ErrorCode: ans.ErrorCode, Error: ans.ErrorMessage, Finish: ans.FinishReason, Model: ans.ModelID, WindowStart: ans.WindowStartNs,
-		WindowEnd: ans.WindowEndNs, MapID: ans.MapID, PromptTokens: ans.PromptTokens, NewTokens: ans.NewTokens, Plan: ans.Plan,
-		FrameWeights: ans.FrameEvidence, Regions: ans.RegionEvidence, Reference: a.Question.Answer, RefLabel: a.Question.Label, Group: a.Question.Group,
-	}
-	l.Frames = []uint64{}
-	for _, f := range a.Outcome.Frames {
-		l.Frames = append(l.Frames, f.Seq)
-	}
+	l := lineOf(a)
 	s.mu.Lock()
 	err := s.answers.put(l)
 	s.mu.Unlock()
@@ -196,10 +230,8 @@ func Picture(a Answered, boxes []picture.Box) picture.Input {
 	for _, r := range ans.RegionEvidence {
 		in.Regions = append(in.Regions, picture.Region{X: r.Position.X, Y: r.Position.Y, Radius: r.Radius, Weight: r.Weight})
 	}
-	for _, b := range boxes {
-		b.Asked = strings.Contains(strings.ToLower(a.Question.Text), strings.ToLower(b.Name))
-		in.Boxes = append(in.Boxes, b)
-	}
+	about, _ := a.Question.Metadata["about"].(string)
+	in.Boxes = picture.Mark(boxes, a.Outcome.Stamp, a.Question.Text, ans.Text, about)
 	return in
 }
 

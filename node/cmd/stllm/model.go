@@ -79,8 +79,14 @@ func (m *modelFlags) take(p *params.Parameters) error {
 	return m.numbers()
 }
 
-// numbers turns the number format into the model's options.
+// maxThreads is the parameter's bound.
+const maxThreads = 1024
+
+// numbers checks the numbers of the flags and turns the number format into the model's options.
 func (m *modelFlags) numbers() error {
+	if m.opt.Threads < 0 || m.opt.Threads > maxThreads {
+		return usageError{fmt.Errorf("--threads is %d, expected 0 (all cores) to %d", m.opt.Threads, maxThreads)}
+	}
 	switch m.dtype {
 	case "", "auto":
 	case "int4":
@@ -137,11 +143,11 @@ func (m *modelFlags) folder(ctx context.Context) (string, error) {
 
 // load opens the library and the model.
 func (a *app) load(ctx context.Context, m *modelFlags) (*stllm.Network, error) {
-	dir, err := m.folder(ctx)
-	if err != nil {
+	if err := m.numbers(); err != nil {
 		return nil, err
 	}
-	if err := m.numbers(); err != nil {
+	dir, err := m.folder(ctx)
+	if err != nil {
 		return nil, err
 	}
 	env, err := ort.OpenDefault()

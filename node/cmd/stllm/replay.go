@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -84,7 +83,7 @@ func (a *app) replayCommand() *cobra.Command {
 			if scene == "" {
 				scene = beside(args[0], ".scene.json")
 			}
-			boxes, err := readBoxes(scene)
+			boxes, err := picture.ReadBoxes(scene)
 			if err != nil {
 				return err
 			}
@@ -193,73 +192,6 @@ func beside(bag, ending string) string {
 		return ""
 	}
 	return path
-}
-
-// readBoxes reads the furniture of a scene.json; an empty path has none.
-func readBoxes(path string) ([]picture.Box, error) {
-	if path == "" {
-		return nil, nil
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("scene: %w", err)
-	}
-	var s struct {
-		Boxes []struct {
-			Name                    string
-			X, Y, Width, Depth, Yaw float64
-		}
-	}
-	if err := json.Unmarshal(data, &s); err != nil {
-		return nil, fmt.Errorf("scene %s: %w", path, err)
-	}
-	var out []picture.Box
-	for _, b := range s.Boxes {
-		out = append(out, picture.Box{Name: b.Name, X: b.X, Y: b.Y, Width: b.Width, Depth: b.Depth, Yaw: b.Yaw})
-	}
-	return out, nil
-}
-
-func (a *app) askCommand() *cobra.Command {
-	var m modelFlags
-	var rf robotFlags
-	var at float64
-	var task string
-	cmd := &cobra.Command{
-		Use:   "ask BAG \"question\"",
-		Short: "Ask one question about a bag; the answer is streamed to the terminal",
-		Args:  exactly(2, "a bag and a question"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			q := replay.Question{ID: "ask", Text: args[1], Task: task, At: &at}
-			if !cmd.Flags().Changed("at") {
-				end := 1e8 // later than any bag's end, where the question is asked then
-				q.At = &end
-			}
-			res, err := a.replay(cmd.Context(), &m, &rf, replay.Options{Bags: args[:1], Questions: []replay.Question{q},
-				Emit: func(_ replay.Question, c robot.Chunk) {
-					fmt.Fprint(a.out, printable(c.Delta))
-					if c.Last { // the log may follow at once
-						fmt.Fprintln(a.out)
-					}
-				}})
-			if err != nil {
-				return err
-			}
-			ans := res.Answers[0].Outcome.Answer
-			if ans.ErrorCode != msgs.AnswerErrorNone {
-				return fmt.Errorf("no answer (%s): %s", robot.ErrorName(ans.ErrorCode), ans.ErrorMessage)
-			}
-			a.log.Info().Str("model", ans.ModelID).Uint32("frames", ans.Frames).Uint32("prompt_tokens", ans.PromptTokens).Uint32("new_tokens", ans.NewTokens).
-				Str("finish", ans.FinishReason).Msg("answered")
-			return nil
-		},
-	}
-	f := cmd.Flags()
-	f.Float64Var(&at, "at", 0, "moment of the question, seconds from the bag's start (default: its end)")
-	f.StringVar(&task, "task", "", "relative_direction, relative_distance, find_my_item, furniture_affordance or action_planning")
-	m.add(f)
-	rf.add(f)
-	return cmd
 }
 
 // printable keeps what a model says from steering the terminal.
