@@ -32,8 +32,8 @@ type exporter struct {
 //	DIR/SCENE/K_640x480.txt, DIR/SCENE/MAP_vert.npy
 //
 // A scene is what stands before the slash of an id. It returns the list's path; items that cannot be opened are returned as
-// failures and left out.
-func Export(ctx context.Context, src Source, dir string) (list string, failed []Failure, err error) {
+// failures and left out. progress, which may be nil, is told of the items that are done.
+func Export(ctx context.Context, src Source, dir string, progress func(done, total int)) (list string, failed []Failure, err error) {
 	items, err := src.Items(ctx)
 	if err != nil {
 		return "", nil, fmt.Errorf("export %s: %w", src.Name(), err)
@@ -41,6 +41,7 @@ func Export(ctx context.Context, src Source, dir string) (list string, failed []
 	inspect(items)
 	e := &exporter{dir, map[string]int64{}, map[string]map[int64]string{}, map[string]string{}, map[string]bool{}}
 	var out []rea.Item
+	total := len(items)
 	for len(items) > 0 { // a scene at a time: its pictures are shared, and may be many
 		n := 1
 		for n < len(items) && sceneOf(items[n].ID) == sceneOf(items[0].ID) {
@@ -51,6 +52,9 @@ func Export(ctx context.Context, src Source, dir string) (list string, failed []
 			return "", failed, fmt.Errorf("export %s: %w", src.Name(), err)
 		}
 		out, failed, items = append(out, done...), append(failed, bad...), items[n:]
+		if progress != nil {
+			progress(total-len(items), total)
+		}
 	}
 	if len(out) == 0 {
 		return "", failed, fmt.Errorf("export %s: none of its %d items can be written as REA items, for example: %s", src.Name(), len(failed), failed[0].Error)

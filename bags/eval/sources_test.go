@@ -363,7 +363,7 @@ func TestREARoundTrip(t *testing.T) {
 	}
 	set := BagOptions{Questions: questions, Frames: 8, Log: zerolog.Nop()}
 	first := must(Bags(bag, set))(t)
-	file, failed, err := Export(t.Context(), first, filepath.Join(dir, "rea"))
+	file, failed, err := Export(t.Context(), first, filepath.Join(dir, "rea"), nil)
 	if err != nil || len(failed) != 0 {
 		t.Fatal(err, failed)
 	}

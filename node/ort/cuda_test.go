@@ -64,3 +64,21 @@ func TestFindPrefersTheGPUBuild(t *testing.T) {
 		}
 	}
 }
+
+// A device that is not there is an error before any work is done for it.
+func TestCheckDevice(t *testing.T) {
+	env, err := OpenDefault()
+	if err != nil {
+		t.Skip(err)
+	}
+	for _, device := range []string{"", "cpu"} {
+		if err := CheckDevice(env, device); err != nil {
+			t.Errorf("%q: %v", device, err)
+		}
+	}
+	for device, want := range map[string]string{"tpu": "expected cpu, cuda or cuda:N", "cuda:7": "device cuda:7: "} {
+		if err := CheckDevice(env, device); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, expected %q", device, err, want)
+		}
+	}
+}

@@ -12,6 +12,8 @@ import (
 	"sync"
 
 	ort "github.com/yalue/onnxruntime_go"
+
+	"github.com/stllm/stllm/node/graph"
 )
 
 // Version is the release of ONNX Runtime that is fetched and tested.
@@ -161,6 +163,28 @@ func ParseDevice(s string) (d Device, index string, err error) {
 func OnCUDA(device string) bool {
 	d, _, err := ParseDevice(device)
 	return err == nil && d == CUDA
+}
+
+// CheckDevice makes a session of one operator there, so that a device that cannot be used is known before work is done for it.
+func CheckDevice(env *Environment, device string) error {
+	if device == "" {
+		return nil
+	}
+	if d, _, err := ParseDevice(device); err != nil || d == CPU {
+		return err
+	}
+	g := graph.New("device")
+	x := g.Input("x", graph.Float32, graph.D(1))
+	g.Output("y", g.Add(x, x))
+	m, err := g.Model()
+	if err != nil {
+		return err
+	}
+	s, err := NewSession(env, m, Options{Device: device})
+	if err != nil {
+		return fmt.Errorf("device %s: %w", device, err)
+	}
+	return s.Close()
 }
 
 // errNoEnvironment says that a session was asked for before Open.

@@ -2,12 +2,15 @@ package trainer
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/stllm/stllm/node/checkpoint"
 	"github.com/stllm/stllm/node/trainer/weights"
@@ -35,7 +38,8 @@ func (k *keeper) resume(recipe any, w *weights.Set) error {
 	if err := k.sameRecipe(recipe); err != nil {
 		return err
 	}
-	data, err := os.ReadFile(filepath.Join(k.out, "state.json"))
+	path := filepath.Join(k.out, "state.json")
+	data, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -43,7 +47,7 @@ func (k *keeper) resume(recipe any, w *weights.Set) error {
 		return err
 	}
 	if err := json.Unmarshal(data, &k.state); err != nil {
-		return fmt.Errorf("training state: %w", err)
+		return fmt.Errorf("training state: %s is damaged (%w); name another folder, or delete %s to train anew", path, err, k.out)
 	}
 	saved, err := weights.Read(k.stateDir())
 	if err != nil {
@@ -80,9 +84,48 @@ func (k *keeper) sameRecipe(recipe any) error {
 		return err
 	}
 	if string(was) != string(now)+"\n" {
-		return fmt.Errorf("%s differs from the recipe of this run; name another folder, or delete it to train anew", path)
+		return fmt.Errorf("%s differs from the recipe of this run%s; name another folder, or delete %s to train anew", path, differing(was, now), k.out)
 	}
 	return nil
+}
+
+// differing says for people in which fields two recipes differ, and how: the first few.
+func differing(was, now []byte) string {
+	var a, b any
+	if json.Unmarshal(was, &a) != nil || json.Unmarshal(now, &b) != nil {
+		return " and cannot be read"
+	}
+	before, after := map[string]string{}, map[string]string{}
+	flatten("", a, before)
+	flatten("", b, after)
+	all := maps.Clone(before)
+	maps.Copy(all, after)
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		x, y := before[name], after[name]
+		if x != y {
+			list = append(list, fmt.Sprintf("%s (%s, now %s)", name, cmp.Or(x, "none"), cmp.Or(y, "none")))
+		}
+	}
+	const most = 5
+	if n := len(list); n > most {
+		list = append(list[:most], fmt.Sprintf("%d more", n-most))
+	}
+	return " in " + strings.Join(list, ", ")
+}
+
+// flatten names the values of a JSON document by their paths.
+func flatten(path string, v any, into map[string]string) {
+	fields, ok := v.(map[string]any)
+	if !ok {
+		if v != nil {
+			into[path] = fmt.Sprint(v)
+		}
+		return
+	}
+	for name, f := range fields {
+		flatten(strings.TrimPrefix(path+"."+name, "."), f, into)
+	}
 }
 
 // moments are the optimizer's, stored under these prefixes beside "weight/".

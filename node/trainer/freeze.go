@@ -39,6 +39,20 @@ func FreezeJoint(freeze []string) []string {
 	return out
 }
 
+// freezes refuses prefixes of the joint stage that name no weight: what is mistyped would be trained.
+func freezes(c *config.Config, freeze []string) error {
+	specs, err := layout.Tensors(c)
+	if err != nil {
+		return err
+	}
+	for _, p := range freeze {
+		if p == "" || !slices.ContainsFunc(specs, func(s checkpoint.TensorSpec) bool { return strings.HasPrefix(s.Name, p) }) {
+			return fmt.Errorf("--freeze %q names no weight of the model; expected %s or a prefix such as qformer. or model.layers. (`stllm model info --tensors` lists the names)", p, paper)
+		}
+	}
+	return nil
+}
+
 // matches tells whether a freeze pattern names a weight: a prefix, or with * a whole name.
 func matches(pattern, name string) bool {
 	if strings.Contains(pattern, "*") {

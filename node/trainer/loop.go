@@ -40,6 +40,8 @@ type stage struct {
 	measure func(ctx context.Context) (map[string]float64, error)
 	every   int
 	line    int // steps between two lines of the log; 0: logEvery
+	// step is told of every step that is done; nil where nobody watches.
+	step func(stage string, done, steps int)
 }
 
 // ahead is the number of batches that are made before they are needed.
@@ -89,6 +91,9 @@ func (s *stage) run(ctx context.Context, seed uint64, first int, workers int, lo
 		}
 		norm = max(norm, n)
 		done := step + 1
+		if s.step != nil {
+			s.step(s.name, done, s.steps)
+		}
 		measure := s.measure != nil && (s.every > 0 && done%s.every == 0 || done == s.steps)
 		if done%line == 0 || done == s.steps || measure {
 			p := Point{Stage: s.name, Step: done, Steps: s.steps, Loss: sum / float64(max(count, 1)), Rate: rate, Norm: norm,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/stllm/stllm/node/checkpoint"
 	"github.com/stllm/stllm/node/checkpoint/config"
+	"github.com/stllm/stllm/node/checkpoint/layout"
 	"github.com/stllm/stllm/node/ort"
 	"github.com/stllm/stllm/node/stllm"
 	"github.com/stllm/stllm/node/stllm/module"
@@ -36,7 +38,8 @@ type Options struct {
 	SaveEvery time.Duration
 	Recipe    func(c *config.Config) Recipe
 	Progress  func(Point)
-	Fill      func(done, total int) // records made
+	Fill      func(done, total int)               // records made
+	Step      func(stage string, done, steps int) // after every step
 
 	saved func(stage string, done int) // for tests
 }
@@ -74,41 +77,24 @@ func New(env *ort.Environment, o Options) (*Trainer, error) {
 	}
 	t := &Trainer{opt: o, env: env, keeper: newKeeper(o.Out)}
 	model := t.modelDir()
-	fresh := false
-	if _, err := os.Stat(filepath.Join(model, "config.json")); errors.Is(err, os.ErrNotExist) {
-		if o.Init == "" {
-			return nil, errors.New("no model folder is named to start from")
-		}
-		if err := t.begun(o.Init); err != nil {
+	_, statErr := os.Stat(filepath.Join(model, "config.json"))
+	fresh := errors.Is(statErr, os.ErrNotExist)
+	switch {
+	case fresh && o.Init == "":
+		return nil, errors.New("no model folder is named to start from")
+	case fresh:
+		if err := t.begin(); err != nil {
 			return nil, fmt.Errorf("begin training from %s: %w", o.Init, err)
 		}
-		if err := copyModel(o.Init, model); err != nil {
-			return nil, fmt.Errorf("begin training from %s: %w", o.Init, err)
+	default:
+		if err := t.sameOrigin(o.Init); err != nil {
+			return nil, err
 		}
-		fresh = true
-	} else if err := t.sameOrigin(o.Init); err != nil {
-		return nil, err
+		if err := t.open(model); err != nil {
+			return nil, err
+		}
 	}
 	var err error
-	if t.cfg, err = config.Load(model); err != nil {
-		return nil, err
-	}
-	if t.tok, err = tokenizer.Open(filepath.Join(model, "tokenizer.json")); err != nil {
-		return nil, err
-	}
-	t.recipe = NanoRecipe(t.cfg)
-	if o.Recipe != nil {
-		t.recipe = o.Recipe(t.cfg)
-	}
-	if err := t.recipe.Validate(); err != nil {
-		return nil, err
-	}
-	if t.space, err = lookup.NewSpace(t.cfg, 1); err != nil {
-		return nil, err
-	}
-	if t.store, err = record.Open(o.Data, t.recipe.Shape); err != nil {
-		return nil, err
-	}
 	if t.w, err = weights.Read(model); err != nil {
 		return nil, err
 	}
@@ -128,6 +114,64 @@ func New(env *ort.Environment, o Options) (*Trainer, error) {
 		return nil, err
 	}
 	return t, t.unshard()
+}
+
+// begin checks all that a run needs of the folder that it starts from, and only then writes anything: the folder's own model.
+func (t *Trainer) begin() (err error) {
+	from, err := checkpoint.ResolveFolder(t.opt.Init)
+	if err != nil {
+		return err
+	}
+	if err := t.open(from); err != nil {
+		return err
+	}
+	f, err := layout.Open(from, "", t.cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	report, err := layout.Check(f, t.cfg)
+	if err == nil {
+		err = report.Err()
+	}
+	if err != nil {
+		return err
+	}
+	if err := t.begun(t.opt.Init); err != nil {
+		return err
+	}
+	return copyModel(f, t.modelDir())
+}
+
+// open reads a model folder but for its weights and checks that this run can train it.
+func (t *Trainer) open(model string) (err error) {
+	if t.cfg, err = config.Load(model); err != nil {
+		return err
+	}
+	if err := trains(t.cfg); err != nil {
+		return err
+	}
+	if t.tok, err = tokenizer.Open(filepath.Join(model, "tokenizer.json")); err != nil {
+		return err
+	}
+	t.recipe = NanoRecipe(t.cfg)
+	if t.opt.Recipe != nil {
+		t.recipe = t.opt.Recipe(t.cfg)
+	}
+	if err := t.recipe.Validate(); err != nil {
+		return err
+	}
+	if err := freezes(t.cfg, t.recipe.Freeze); err != nil {
+		return err
+	}
+	if err := ort.CheckDevice(t.env, t.opt.Device); err != nil {
+		return err
+	}
+	if t.space, err = lookup.NewSpace(t.cfg, 1); err != nil {
+		return err
+	}
+	t.store, err = record.Open(t.opt.Data, t.recipe.Shape)
+	return err
 }
 
 // unshard makes one file of a model that came in shards: readers go by the index where there is one, and would pass over what is
@@ -155,11 +199,19 @@ func (t *Trainer) unshard() error {
 	return nil
 }
 
-// language prepares what the stages with text need.
-func (t *Trainer) language() error {
-	if o := t.cfg.RobotConfig; o == nil || !o.PatchMemory || t.cfg.PooledGrid() != 1 || t.cfg.STLLM3D {
+// trains refuses models that the stages are not for.
+func trains(c *config.Config) error {
+	if o := c.RobotConfig; o == nil || !o.PatchMemory || c.PooledGrid() != 1 || c.STLLM3D {
 		return errors.New("the trainer knows models of the robot profile with robot_config.patch_memory and one pooled token a frame (as `stllm model init --config nano` makes them); the published profile is fine-tuned on items: stllm train --items")
 	}
+	if c.TieWordEmbeddings {
+		return errors.New("config field tie_word_embeddings is true: the trainer keeps the words as they are and needs a head of its own")
+	}
+	return nil
+}
+
+// language prepares what the stages with text need.
+func (t *Trainer) language() error {
 	var err error
 	if t.prompts, err = stllm.NewPrompts(t.tok, t.cfg); err != nil {
 		return err
@@ -169,9 +221,6 @@ func (t *Trainer) language() error {
 	}
 	if t.table, err = t.w.Need("model.embed_tokens.weight", t.cfg.VocabSize, t.cfg.HiddenSize); err != nil {
 		return err
-	}
-	if t.cfg.TieWordEmbeddings {
-		return errors.New("config field tie_word_embeddings is true: the trainer keeps the words as they are and needs a head of its own")
 	}
 	t.decoder = module.DecoderOf(t.cfg)
 	t.code, err = placecode.New(t.cfg.RobotConfig)
@@ -185,20 +234,37 @@ func (t *Trainer) runs() ort.Options {
 
 func (t *Trainer) modelDir() string { return filepath.Join(t.opt.Out, "model") }
 
-// copyModel copies a model folder, which appears under its name when all of it is there.
-func copyModel(from, to string) error {
-	dir, err := checkpoint.ResolveFolder(from)
+// copyModel copies what belongs to a model from its folder, whole or not at all; whatever else lies there stays there.
+func copyModel(f *checkpoint.Folder, to string) error {
+	return assemble(to, func(made string) error {
+		if err := copySmall(f.Dir, made); err != nil {
+			return err
+		}
+		for _, file := range f.Files {
+			if err := copyLarge(file, filepath.Join(made, f.Name(file))); err != nil {
+				return err
+			}
+		}
+		const index = "model.safetensors.index.json"
+		if err := checkpoint.CopyFile(index, f.Dir, made); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return nil
+	})
+}
+
+func copyLarge(from, to string) (err error) {
+	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}
-	made := to + ".partial"
-	if err := os.RemoveAll(made); err != nil {
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
 		return err
 	}
-	if err := os.CopyFS(made, os.DirFS(dir)); err != nil {
-		return err
-	}
-	return os.Rename(made, to)
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
 }
 
 // Run trains what is not trained yet.
@@ -235,7 +301,7 @@ func (t *Trainer) stage(ctx context.Context, name string, log *os.File) error {
 	if err != nil {
 		return fmt.Errorf("stage %s: %w", name, err)
 	}
-	s.name, s.steps, s.micro, s.schedule, s.every = name, r.Steps, r.Micro, r.Schedule, r.Every
+	s.name, s.steps, s.micro, s.schedule, s.every, s.step = name, r.Steps, r.Micro, r.Schedule, r.Every, t.opt.Step
 	if err := t.restore(name, s.opt); err != nil {
 		return errors.Join(err, s.program.close())
 	}

@@ -43,8 +43,9 @@ type TuneOptions struct {
 	FeatureBytes int64 // of frozen features kept in OUT/features; 0: none
 
 	Progress func(Point)
-	Copy     func(done, total int64)    // of the frozen weights, bytes
-	Broken   func(id string, err error) // an item that is left out, once; may be called from several goroutines
+	Step     func(stage string, done, steps int) // after every step
+	Copy     func(done, total int64)             // of the frozen weights, bytes
+	Broken   func(id string, err error)          // an item that is left out, once; may be called from several goroutines
 
 	saved func(stage string, done int) // for tests
 }
@@ -95,6 +96,9 @@ func NewTuner(ctx context.Context, env *ort.Environment, o TuneOptions) (_ *Tune
 	if _, statErr := os.Stat(filepath.Join(model, "config.json")); errors.Is(statErr, os.ErrNotExist) {
 		if o.Init == "" {
 			return nil, errors.New("no model folder is named to start from")
+		}
+		if err := ort.CheckDevice(env, o.Device); err != nil {
+			return nil, err
 		}
 		if err := t.begun(o.Init); err != nil {
 			return nil, fmt.Errorf("begin training from %s: %w", o.Init, err)
@@ -278,7 +282,7 @@ func (t *Tuner) Run(ctx context.Context) (err error) {
 		return err
 	}
 	f := figures{t: t, c: c, step: done}
-	s := &stage{name: StageTune, steps: steps, micro: r.Micro, seen: 1, schedule: r.Schedule, program: c, opt: opt, every: 1, line: 1,
+	s := &stage{name: StageTune, steps: steps, micro: r.Micro, seen: 1, schedule: r.Schedule, program: c, opt: opt, every: 1, line: 1, step: t.opt.Step,
 		make:  func(run int, _ *rand.Rand) (Batch, error) { return t.batch(ctx, run) },
 		after: f.note, measure: f.figures}
 	return s.run(ctx, r.Seed, done, t.opt.Workers, log, t.opt.Progress, func(done int) error { return t.keep(done, opt) }, t.opt.SaveEvery)

@@ -66,25 +66,37 @@ func beginTuned(ctx context.Context, from, points, model string, freeze []string
 	if err := report.Err(); err != nil {
 		return fmt.Errorf("%s: %w", from, err)
 	}
-	made := model + ".partial"
-	if err := errors.Join(os.RemoveAll(made), os.MkdirAll(made, 0o755)); err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.RemoveAll(made))
+	return assemble(model, func(made string) error {
+		if err := copySmall(from, made); err != nil {
+			return err
 		}
-	}()
-	if err := copySmall(from, made); err != nil {
-		return err
-	}
-	if err := splitWeights(ctx, f, made, names, progress); err != nil {
-		return err
-	}
-	return os.Rename(made, model)
+		if err := markTuned(from, made); err != nil {
+			return err
+		}
+		return splitWeights(ctx, f, made, names, progress)
+	})
 }
 
-// copySmall copies what is not weights, and marks the model's own name.
+// assemble has a folder made, which appears under its name when all of it is there; a folder that holds something is left alone.
+func assemble(dir string, make func(made string) error) error {
+	if err := checkpoint.Vacant(dir); err != nil {
+		return fmt.Errorf("it has no config.json, but %w", err)
+	}
+	made := dir + ".partial"
+	err := errors.Join(os.RemoveAll(made), os.MkdirAll(made, 0o755))
+	if err == nil {
+		err = make(made)
+	}
+	if err == nil {
+		err = os.Rename(made, dir)
+	}
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(made))
+	}
+	return nil
+}
+
+// copySmall copies a model's files that are not weights.
 func copySmall(from, to string) error {
 	entries, err := os.ReadDir(from)
 	if err != nil {
@@ -105,6 +117,11 @@ func copySmall(from, to string) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// markTuned marks the model's own name in the copy of its config.
+func markTuned(from, to string) error {
 	path := filepath.Join(to, "config.json")
 	data, err := os.ReadFile(path)
 	if err != nil {

@@ -134,8 +134,17 @@ func (b *bar) set(done, total int) {
 	}
 }
 
+// clear takes the bar away until it is set again, so that a line can be written.
+func (b *bar) clear() {
+	if b.b != nil {
+		_ = b.b.Clear()
+	}
+}
+
+// done takes the bar away for good.
 func (b *bar) done() {
 	if b.b != nil {
 		_ = b.b.Finish()
+		b.b = nil
 	}
 }

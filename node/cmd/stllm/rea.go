@@ -73,7 +73,9 @@ func (a *app) reaExport(ctx context.Context, from string, set *itemFlags, out st
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return err
 	}
-	list, failed, err := eval.Export(ctx, src, out)
+	bar := a.progress("items")
+	list, failed, err := eval.Export(ctx, src, out, bar.set)
+	bar.done()
 	for _, f := range failed {
 		a.log.Error().Str("item", f.ID).Msg(f.Error)
 	}
@@ -165,6 +167,8 @@ func (a *app) reaGenerateCommand() *cobra.Command {
 
 func (a *app) reaGenerate(ctx context.Context, bag string, g *generateFlags) error {
 	switch {
+	case g.o.Count < 1:
+		return usageError{fmt.Errorf("--count is %d, expected at least 1", g.o.Count)}
 	case g.out == "":
 		return usageError{errors.New("--out is needed: a folder for questions and items")}
 	case g.rules == "metric":

@@ -49,12 +49,12 @@ language frozen (--freeze paper, the default), projector, Q-Former and ray encod
 --freeze list replaces that one and may hold paper, prefixes and patterns with *; token embeddings, vision and points are
 never trained. Only one layer of the language model at a time is in memory as float32. OUT/model has what is frozen byte by
 byte in one file and what is trained as float32 in another. Items that are broken are named and left out.`,
-		Args: cobra.NoArgs,
+		Args: exactly(0, "none"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.train(cmd, f) },
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.config, "config", "nano", "what to train from nothing: nano")
-	fl.StringVar(&f.init, "init", "", "model folder to fine-tune")
+	fl.StringVar(&f.init, "init", "", "model folder to fine-tune, or nano")
 	f.tune.add(fl)
 	fl.StringVar(&f.data, "data", "", "folder of kitchens; those that are absent are made (0.6 s and 1.2 MB each)")
 	fl.StringVar(&f.out, "out", "", "folder of the result")
@@ -68,11 +68,38 @@ byte in one file and what is trained as float32 in another. Items that are broke
 	fl.StringVar(&f.device, "device", "cpu", "cpu, cuda or cuda:N")
 	fl.DurationVar(&f.saveEvery, "save-every", 3*time.Minute, "time between checkpoints")
 	fl.StringToIntVar(&f.steps, "steps", nil, "steps of a stage instead of the recipe's, for example align=100,joint=0 or tune=500 (stages: "+strings.Join(stageNames(), ", ")+")")
-	cobra.CheckErr(cmd.MarkFlagRequired("out"))
 	return cmd
 }
 
+// numbers refuses numbers that would mean another than what they say.
+func (f *trainFlags) numbers(changed func(name string) bool) error {
+	for _, n := range []struct {
+		name         string
+		given, wrong bool
+		value        any
+		want         string
+	}{
+		{"kitchens", changed("kitchens"), f.kitchens < 1, f.kitchens, "at least 1"},
+		{"held-out", changed("held-out") && len(f.tune.set.items) == 0, f.heldOut < 1, f.heldOut, "at least 1"},
+		{"held-out", changed("held-out"), f.heldOut < 0, f.heldOut, "0 or more"},
+		{"seed", changed("seed"), f.seed < 1, f.seed, "at least 1"},
+		{"workers", true, f.workers < 1, f.workers, "at least 1"},
+		{"threads", true, f.threads < 0, f.threads, "0 or more"},
+		{"save-every", true, f.saveEvery <= 0, f.saveEvery, "more than 0"},
+		{"accumulate", true, f.tune.micro < 1, f.tune.micro, "at least 1"},
+		{"rate", true, !(f.tune.rate > 0), f.tune.rate, "more than 0"},
+	} {
+		if n.given && n.wrong {
+			return usageError{fmt.Errorf("--%s is %v, expected %s", n.name, n.value, n.want)}
+		}
+	}
+	return nil
+}
+
 func (a *app) train(cmd *cobra.Command, f trainFlags) error {
+	if f.out == "" {
+		return usageError{errors.New("--out is needed: a folder for the result")}
+	}
 	if f.config != "nano" {
 		return fmt.Errorf("--config is %q, expected nano", f.config)
 	}
@@ -85,6 +112,9 @@ func (a *app) train(cmd *cobra.Command, f trainFlags) error {
 		case items && n < 1:
 			return usageError{fmt.Errorf("--steps %s=%d, expected at least one step", name, n)}
 		}
+	}
+	if err := f.numbers(cmd.Flags().Changed); err != nil {
+		return err
 	}
 	if len(f.tune.set.items) > 0 {
 		return a.tune(cmd, f)
@@ -100,11 +130,18 @@ func (a *app) train(cmd *cobra.Command, f trainFlags) error {
 	if f.until != "" && !slices.Contains(trainer.Stages(), f.until) {
 		return fmt.Errorf("--until is %q, expected one of %s", f.until, strings.Join(trainer.Stages(), ", "))
 	}
+	start := f.init
+	if start != "" {
+		dir, err := (&modelFlags{dir: start}).folder(cmd.Context())
+		if err != nil {
+			return err
+		}
+		start = dir
+	}
 	env, err := ort.OpenDefault()
 	if err != nil {
 		return err
 	}
-	start := f.init
 	if _, err := os.Stat(filepath.Join(f.out, "model", "config.json")); start == "" && errors.Is(err, os.ErrNotExist) {
 		dir, err := os.MkdirTemp("", "stllm-nano-*")
 		if err != nil {
@@ -116,17 +153,51 @@ func (a *app) train(cmd *cobra.Command, f trainFlags) error {
 		}
 		start = dir
 	}
-	kitchens := a.progress("kitchens")
-	defer kitchens.done()
+	kitchens, steps := a.progress("kitchens"), stepBar{app: a}
+	defer func() { kitchens.done(); steps.done() }()
 	t, err := trainer.New(env, trainer.Options{
 		Init: start, Lookup: f.init == "", Data: f.data, Out: f.out, Until: f.until, Threads: f.threads, Device: f.device, Workers: f.workers, SaveEvery: f.saveEvery,
 		Recipe: f.recipe, Fill: kitchens.set,
-		Progress: func(p trainer.Point) { fmt.Fprintln(a.out, trainLine(p)) },
+		Step:     func(stage string, done, of int) { kitchens.done(); steps.step(stage, done, of) },
+		Progress: steps.line,
 	})
 	if err != nil {
 		return err
 	}
-	return t.Run(cmd.Context())
+	if err := t.Run(cmd.Context()); err != nil {
+		return err
+	}
+	steps.done()
+	fmt.Fprintln(a.out, filepath.Join(f.out, "model"))
+	return nil
+}
+
+// stepBar shows the steps of the stage that is trained on a terminal, between the lines of the log.
+type stepBar struct {
+	*app
+	stage string
+	bar   *bar
+}
+
+func (s *stepBar) step(stage string, done, of int) {
+	if s.bar == nil || s.stage != stage {
+		s.done()
+		s.stage, s.bar = stage, s.progress(stage)
+	}
+	s.bar.set(done, of)
+}
+
+func (s *stepBar) line(p trainer.Point) {
+	if s.bar != nil {
+		s.bar.clear()
+	}
+	fmt.Fprintln(s.out, trainLine(p))
+}
+
+func (s *stepBar) done() {
+	if s.bar != nil {
+		s.bar.done()
+	}
 }
 
 // stageNames are all that --steps knows.

@@ -47,6 +47,13 @@ func (a *app) tune(cmd *cobra.Command, f trainFlags) error {
 	if f.tune.features < 0 {
 		return usageError{fmt.Errorf("--feature-cache is %g GB, expected 0 or more", f.tune.features)}
 	}
+	if f.init != "" {
+		dir, err := (&modelFlags{dir: f.init}).folder(cmd.Context())
+		if err != nil {
+			return err
+		}
+		f.init = dir
+	}
 	c, err := tunedConfig(f.init, f.out)
 	if err != nil {
 		return err
@@ -59,13 +66,14 @@ func (a *app) tune(cmd *cobra.Command, f trainFlags) error {
 	if err != nil {
 		return err
 	}
-	copied := a.progress("copy weights, MB")
-	defer copied.done()
+	copied, shown := a.progress("copy weights, MB"), stepBar{app: a}
+	defer func() { copied.done(); shown.done() }()
 	t, err := trainer.NewTuner(cmd.Context(), env, trainer.TuneOptions{
 		Init: f.init, PointWeights: f.tune.points, Out: f.out, Items: items, HeldOut: f.heldOut, Freeze: f.freeze, Steps: f.steps[trainer.StageTune],
 		Micro: f.tune.micro, Rate: f.tune.rate, Seed: f.seed, Threads: f.threads, Device: f.device, Workers: f.workers, SaveEvery: f.saveEvery,
 		FeatureBytes: int64(f.tune.features * 1e9),
-		Progress:     func(p trainer.Point) { fmt.Fprintln(a.out, trainLine(p)) },
+		Progress:     shown.line,
+		Step:         shown.step,
 		Copy:         func(done, total int64) { copied.set(int(done>>20), int(total>>20)) },
 		Broken:       func(id string, err error) { a.log.Warn().Str("item", id).Msgf("left out: %v", err) },
 	})
@@ -76,6 +84,7 @@ func (a *app) tune(cmd *cobra.Command, f trainFlags) error {
 	done, steps := t.Steps()
 	fmt.Fprintf(a.out, "%d items, %s parameters are trained, %d of %d steps are done\n", len(items)-t.Left(), millions(int64(t.Trained())), done, steps)
 	err = t.Run(cmd.Context())
+	shown.done()
 	if n := t.Left(); n > 0 {
 		fmt.Fprintf(a.out, "%d of %d items were left out (see the warnings)\n", n, len(items))
 	}

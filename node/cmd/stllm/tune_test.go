@@ -111,6 +111,13 @@ func TestTrainRefuses(t *testing.T) {
 		"with --items there is tune alone":                   {"--items", "rea:" + items, "--steps", "joint=3"},
 		"without it there are points":                        {"--data", dir, "--steps", "tune=3"},
 		"at least one step":                                  {"--items", "rea:" + items, "--steps", "tune=0"},
+		"--kitchens is 0, expected at least 1":               {"--data", dir, "--kitchens", "0"},
+		"--kitchens is -2, expected at least 1":              {"--data", dir, "--kitchens", "-2"},
+		"--held-out is 0, expected at least 1":               {"--data", dir, "--held-out", "0"},
+		"--seed is 0, expected at least 1":                   {"--data", dir, "--seed", "0"},
+		"--threads is -3, expected 0 or more":                {"--data", dir, "--threads", "-3"},
+		"--rate is -1, expected more than 0":                 {"--items", "rea:" + items, "--rate", "-1"},
+		"--accumulate is 0, expected at least 1":             {"--items", "rea:" + items, "--accumulate", "0"},
 		"--feature-cache is -1 GB":                           {"--items", "rea:" + items, "--feature-cache", "-1"},
 	} {
 		args := append([]string{"train", "--out", filepath.Join(dir, "out")}, args...)

@@ -3,7 +3,6 @@
 package weights
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -122,7 +121,7 @@ func (s *Set) WriteFile(path string, dtype checkpoint.DType, names []string) err
 	}
 	tmp := path + ".new"
 	if err := checkpoint.WriteSafetensors(tmp, map[string]string{"format": "pt"}, list); err != nil {
-		return errors.Join(fmt.Errorf("write weights: %w", err), os.Remove(tmp))
+		return fmt.Errorf("write weights: %w", err) // nothing is left of a file that was not finished
 	}
 	return os.Rename(tmp, path)
 }
