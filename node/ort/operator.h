@@ -30,6 +30,7 @@ typedef struct {
 	void *gemm[2], *memory;
 	int rounded;
 	int64_t heads; // of an attention
+	float epsilon; // of a norm
 } kernel;
 
 // operator is struct OrtCustomOp.
@@ -60,19 +61,19 @@ typedef struct {
 } operator;
 
 // OPERATOR is one whose first input is float32 and whose others are as many tensors as there are, of any type; what comes out
-// is float32. compute checks them.
-#define OPERATOR(its_name, its_create, its_compute) { \
+// is float32. compute checks them. What follows compute overrides the rest.
+#define OPERATOR(its_name, its_create, its_compute, ...) { \
 	.version = 29, .name = its_name, .provider = op_provider, .inputs = op_two, .input_type = op_input_type, .input_kind = op_input_kind, \
 	.memory_kind = op_memory_kind, .least_inputs = op_least, .same_inputs = op_no, .outputs = op_one, .output_type = op_float32, \
 	.output_kind = op_variadic, .least_outputs = op_least, .same_outputs = op_least, .create = its_create, .compute = its_compute, \
-	.destroy = kernel_destroy, .first_version = op_least, .last_version = op_last_version}
+	.destroy = kernel_destroy, .first_version = op_least, .last_version = op_last_version, __VA_ARGS__}
 const char *op_provider(const void *op);
 int op_input_type(const void *op, size_t i), op_float32(const void *op, size_t i), op_input_kind(const void *op, size_t i);
 int op_variadic(const void *op, size_t i), op_memory_kind(const void *op, size_t i);
 size_t op_two(const void *op), op_one(const void *op);
 int op_least(const void *op), op_no(const void *op), op_last_version(const void *op);
 
-extern const operator product_operator, code_product_operator, attention_operator, cached_attention_operator;
+extern const operator product_operator, code_product_operator, attention_operator, cached_attention_operator, sum_norm_operator, gate_operator;
 
 Status *failed(const void *const *api, const char *message);
 Status *look(const void *const *api, const void *value, tensor *t);

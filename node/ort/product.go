@@ -34,7 +34,7 @@ func CodeProducts() bool { return C.code_product_supported() != 0 }
 func RoundedProducts() bool { return C.many_supported(1) != 0 }
 
 // Panels tells whether many rows are multiplied by many.c on this processor (AVX-512), and attention of our own
-// (attention.c, cached.c) runs on it.
+// (attention.c, cached.c) and what stands between products (rowwise.c) run on it.
 func Panels() bool { return C.many_supported(0) != 0 }
 
 // products are the registered operators; they must outlive the session that uses them.
@@ -43,8 +43,7 @@ type products struct {
 	domain unsafe.Pointer
 }
 
-// addProducts lets a session run graph.Product, graph.CodeProduct, graph.Attention and
-// graph.CachedAttention.
+// addProducts lets a session run graph.Product, graph.CodeProduct and the others of its domain.
 func addProducts(so *ort.SessionOptions, library string) (*products, error) {
 	api, err := apiOf(library)
 	if err != nil {
@@ -77,5 +76,5 @@ func productPlaces() map[string]int {
 		"KernelContext_GetInput": C.KernelContext_GetInput, "KernelContext_GetOutput": C.KernelContext_GetOutput, "CreateOpAttr": C.CreateOpAttr,
 		"ReleaseOpAttr": C.ReleaseOpAttr, "CreateOp": C.CreateOp, "InvokeOp": C.InvokeOp, "ReleaseOp": C.ReleaseOp,
 		"AddInitializer": C.AddInitializer, "AllocatorAlloc": C.AllocatorAlloc, "AllocatorFree": C.AllocatorFree, "ReleaseAllocator": C.ReleaseAllocator,
-		"KernelInfoGetAttribute_int64": C.KernelInfoGetAttribute_int64, "KernelContext_GetAllocator": C.KernelContext_GetAllocator, "KernelContext_ParallelFor": C.KernelContext_ParallelFor}
+		"KernelInfoGetAttribute_float": C.KernelInfoGetAttribute_float, "KernelInfoGetAttribute_int64": C.KernelInfoGetAttribute_int64, "KernelContext_GetAllocator": C.KernelContext_GetAllocator, "KernelContext_ParallelFor": C.KernelContext_ParallelFor}
 }

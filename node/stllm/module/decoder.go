@@ -145,6 +145,9 @@ func (b *Builder) normSum(x, delta *graph.Value, weight string, c DecoderConfig)
 	if delta == nil || g.Err() != nil {
 		return x, g.RMSNorm(x, w, c.RMSNormEps)
 	}
+	if b.Panels {
+		return g.SumNorm(x, delta, w, c.RMSNormEps)
+	}
 	outs := g.Op("SkipSimplifiedLayerNormalization", graph.Microsoft, []*graph.Value{x, delta, w}, []graph.Attr{{Name: "epsilon", Value: float32(c.RMSNormEps)}},
 		graph.Out{DType: x.DType, Shape: x.Shape}, graph.Out{Skip: true}, graph.Out{Skip: true}, graph.Out{DType: x.DType, Shape: x.Shape})
 	return outs[3], outs[0]
@@ -152,7 +155,6 @@ func (b *Builder) normSum(x, delta *graph.Value, weight string, c DecoderConfig)
 
 // layer runs one layer over x + delta and returns its x and delta: sums are made where they are normalised.
 func (c DecoderConfig) layer(b *Builder, x, delta *graph.Value, in DecoderInputs, i int, rot rotary) (sum, last *graph.Value) {
-	g := b.G
 	prefix := fmt.Sprintf("model.layers.%d.", i)
 	x, h := b.normSum(x, delta, prefix+"input_layernorm.weight", c)
 	if i > 0 {
@@ -163,13 +165,22 @@ func (c DecoderConfig) layer(b *Builder, x, delta *graph.Value, in DecoderInputs
 	delta = b.matrix(a, prefix+"self_attn.o_proj", wide, c.HiddenSize, false)
 	x, h = b.normSum(x, delta, prefix+"post_attention_layernorm.weight", c)
 	parts := b.matrices(h, prefix+"mlp.", "gate_up_proj", []projection{{"gate_proj", c.IntermediateSize}, {"up_proj", c.IntermediateSize}}, c.HiddenSize, false)
+	return x, b.matrix(b.gated(parts, c), prefix+"mlp.down_proj", c.IntermediateSize, c.HiddenSize, false)
+}
+
+// gated is the activation of gate times up, which may be one value.
+func (b *Builder) gated(parts []*graph.Value, c DecoderConfig) *graph.Value {
+	g := b.G
+	if b.Panels && c.HiddenAct == "silu" {
+		return g.Gate(parts...)
+	}
 	if len(parts) == 1 {
 		parts = b.split(parts[0], c.IntermediateSize, c.IntermediateSize)
 	}
 	if g.Err() != nil {
-		return g.Failf(""), nil
+		return g.Failf("")
 	}
-	return x, b.matrix(g.Mul(g.Activation(c.HiddenAct, parts[0]), parts[1]), prefix+"mlp.down_proj", c.IntermediateSize, c.HiddenSize, false)
+	return g.Mul(g.Activation(c.HiddenAct, parts[0]), parts[1])
 }
 
 // attention is grouped-query attention of layer i over the cache.

@@ -29,8 +29,8 @@ type Builder struct {
 	Products bool
 	// CodeProducts multiplies its matrices of codes by graph.CodeProduct, likewise; see ort.CodeProducts.
 	CodeProducts bool
-	// Panels writes attention as graph.Attention and graph.CachedAttention, and lets Products multiply by converted matrices too;
-	// see ort.Panels.
+	// Panels writes attention, and what stands between a language model's products, by operators of our own, and lets Products
+	// multiply by converted matrices too; see ort.Panels.
 	Panels bool
 	// Decompose writes attention as plain products and a softmax: slower, but every step can be seen and has a gradient.
 	Decompose bool
