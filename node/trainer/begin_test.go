@@ -99,7 +99,7 @@ func TestResumeRefuses(t *testing.T) {
 		"":                                  was,
 		"in kitchens (3200, now 100); name": {Seed: 1, Kitchens: 100, Stages: was.Stages},
 		"in stages.joint.steps (10, now 7); name": {Seed: 1, Kitchens: 3200, Stages: stages{StageJoint: {Steps: 7}}},
-		"freeze (none, now [qformer.])":          {Seed: 1, Kitchens: 3200, Stages: was.Stages, Freeze: []string{"qformer."}},
+		"freeze (none, now [qformer.])":           {Seed: 1, Kitchens: 3200, Stages: was.Stages, Freeze: []string{"qformer."}},
 	} {
 		if err := k.sameRecipe(now); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%v, expected %q", err, want)

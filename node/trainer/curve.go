@@ -8,9 +8,10 @@ import (
 	"fmt"
 	"image/color"
 	"io"
+	"maps"
 	"math"
 	"os"
-	"sort"
+	"slices"
 	"strings"
 
 	"gonum.org/v1/plot"
@@ -64,12 +65,13 @@ func openLog(path string) (*os.File, error) {
 }
 
 // Curve draws a training log as a PNG: the loss of each stage above, the figures on held-out kitchens below, both over the
-// steps of all stages in the order in which they were run. Steps that a killed run did twice count once.
+// steps of all stages in the order in which they were run, with their names on the right. Steps that a killed run did twice count
+// once.
 func Curve(w io.Writer, log []Point) error {
 	loss, figures := plot.New(), plot.New()
 	loss.Title.Text, figures.Title.Text = "loss by stage", "figures"
 	loss.X.Label.Text, figures.X.Label.Text = "steps", "steps"
-	loss.Y.Label.Text = "log10"
+	loss.Y.Label.Text, figures.Y.Label.Text = "loss, power of ten", "share"
 	lines, marks := map[string]plotter.XYs{}, map[string]plotter.XYs{}
 	done, at := map[string]int{}, 0 // steps of a stage, and of all
 	for _, p := range log {
@@ -92,40 +94,58 @@ func Curve(w io.Writer, log []Point) error {
 			}
 		}
 	}
-	for _, part := range []struct {
-		p    *plot.Plot
-		data map[string]plotter.XYs
-	}{{loss, lines}, {figures, marks}} {
-		var names []string
-		for name := range part.data {
-			names = append(names, name)
-		}
-		sort.Strings(names)
-		for i, name := range names {
-			line, err := plotter.NewLine(part.data[name])
-			if err != nil {
-				return fmt.Errorf("curve %s: %w", name, err)
-			}
-			line.Color = hue(i, len(names))
-			line.Width = vg.Points(1.2)
-			if strings.HasSuffix(name, "group") {
-				line.Width = vg.Points(2.5)
-			}
-			part.p.Add(line)
-			part.p.Legend.Add(name, line)
-		}
-		part.p.Legend.Top = true
-		part.p.X.Max = 1.25 * float64(at) // room for the names
-		part.p.Add(plotter.NewGrid())
-	}
-	figures.Y.Min, figures.Y.Max = 0, 1
-	const width, height = 9 * vg.Inch, 9 * vg.Inch
+	const width, height, names = 11 * vg.Inch, 9 * vg.Inch, 2.4 * vg.Inch // of all, and of the names
 	img := vgimg.New(width, height)
 	canvas := draw.New(img)
-	loss.Draw(draw.Crop(canvas, 0, 0, height/2, 0))
-	figures.Draw(draw.Crop(canvas, 0, 0, 0, -height/2))
+	figures.Y.Min, figures.Y.Max = 0, 1
+	for _, part := range []struct {
+		p            *plot.Plot
+		data         map[string]plotter.XYs
+		bottom, down vg.Length
+	}{{loss, lines, height / 2, 0}, {figures, marks, 0, -height / 2}} {
+		legend, err := curves(part.p, part.data)
+		if err != nil {
+			return err
+		}
+		part.p.X.Min, part.p.X.Max = 0, 1.02*float64(max(1, at))
+		part.p.Add(plotter.NewGrid())
+		part.p.Draw(draw.Crop(canvas, 0, -names, part.bottom, part.down))
+		legend.Draw(draw.Crop(canvas, width-names+vg.Points(6), 0, part.bottom, part.down-vg.Points(24)))
+	}
 	_, err := vgimg.PngCanvas{Canvas: img}.WriteTo(w)
 	return err
+}
+
+// curves adds a line for each name, which differ in colour and in their dashes, and gives their legend. Points of short lines are
+// marked: a line of one would not be seen.
+func curves(p *plot.Plot, data map[string]plotter.XYs) (plot.Legend, error) {
+	legend := plot.NewLegend()
+	legend.Top, legend.Left = true, true
+	legend.TextStyle.Font.Size = 9
+	dashes := [][]vg.Length{nil, {vg.Points(6), vg.Points(2)}, {vg.Points(1.5), vg.Points(2)}}
+	for i, name := range slices.Sorted(maps.Keys(data)) {
+		line, err := plotter.NewLine(data[name])
+		if err != nil {
+			return legend, fmt.Errorf("curve %s: %w", name, err)
+		}
+		line.Color, line.Width, line.Dashes = hue(i, len(data)), vg.Points(1.2), dashes[i%len(dashes)]
+		if strings.HasSuffix(name, "group") {
+			line.Width = vg.Points(2.5)
+		}
+		p.Add(line)
+		thumbs := []plot.Thumbnailer{line}
+		if len(data[name]) <= 30 {
+			marks, err := plotter.NewScatter(data[name])
+			if err != nil {
+				return legend, fmt.Errorf("curve %s: %w", name, err)
+			}
+			marks.Color, marks.Shape, marks.Radius = line.Color, draw.CircleGlyph{}, vg.Points(2)
+			p.Add(marks)
+			thumbs = append(thumbs, marks)
+		}
+		legend.Add(name, thumbs...)
+	}
+	return legend, nil
 }
 
 // hue spreads colours around the circle.

@@ -41,5 +41,5 @@ func (a *app) bagCommand() *cobra.Command {
 	f.StringVar(&o.CameraInfo, "camera-info", "", "camera_info topic (default: the image's sibling)")
 	f.StringVar(&o.Map, "map", "", "map cloud topic (default: the first PointCloud2)")
 	cmd.AddCommand(info, examine, a.bagPlayCommand())
-	return cmd
+	return group(cmd)
 }

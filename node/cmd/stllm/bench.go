@@ -23,7 +23,7 @@ import (
 func (a *app) benchCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "bench", Short: "Measure speed against named peers in the same run"}
 	cmd.AddCommand(a.benchDecodeCommand(), a.benchLoadCommand(), a.benchAnswerCommand())
-	return cmd
+	return group(cmd)
 }
 
 // benchDecode are the settings of `stllm bench decode`.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os/exec"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -82,6 +83,11 @@ func (s *stageTable) line(stage, seconds, peak, resident, own, swapped, note str
 func (b benchAnswer) run(ctx context.Context, a *app) error {
 	if b.frames < 0 || b.tokens < 1 {
 		return usageError{fmt.Errorf("--frames is %d and --tokens %d, expected at least 0 and 1", b.frames, b.tokens)}
+	}
+	if b.peer != "" {
+		if _, err := exec.LookPath(b.peer); err != nil {
+			return usageError{fmt.Errorf("--peer: %w", err)}
+		}
 	}
 	if _, err := ort.OpenDefault(); err != nil {
 		return err

@@ -37,7 +37,7 @@ system holds nothing of the files in memory (cold) and once right after (warm). 
 		},
 	}
 	b.model.addRun(cmd.Flags())
-	cmd.Flags().BoolVar(&b.model.opt.MapWeights, "map", false, "use float32 weights in their file without a copy; see README")
+	cmd.Flags().BoolVar(&b.model.opt.MapWeights, "map", false, "use float32 weights in their file without repacking: less memory, slower products; not for 4-bit weights")
 	cmd.Flags().IntVar(&b.rounds, "rounds", 3, "turns of each")
 	return cmd
 }

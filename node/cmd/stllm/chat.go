@@ -54,11 +54,13 @@ stllm setup --llm fetches a small model to try it with.`,
 	fl.BoolVar(&f.opt.Spin, "spin", true, "threads spin between the operators of a token: faster decoding; they sleep when nothing is said")
 	fl.BoolVar(&f.opt.Int4, "int4", false, "quantise weights that are stored as floats to 4 bits")
 	fl.BoolVar(&f.opt.Expand, "expand", false, "multiply by float32 where the file stores codes: slower, without rounding activations to 8 bits")
-	cobra.CheckErr(cmd.MarkFlagRequired("llm"))
 	return cmd
 }
 
 func (a *app) chat(ctx context.Context, f chatFlags) error {
+	if f.file == "" {
+		return usageError{errors.New("--llm is needed: a GGUF file (`stllm setup --llm` fetches a small one)")}
+	}
 	if f.decoding.DoSample = f.decoding.Temperature > 0; !f.decoding.DoSample {
 		if f.decoding.Temperature < 0 {
 			return usageError{fmt.Errorf("--temperature is %v, expected 0 or more", f.decoding.Temperature)}
@@ -116,7 +118,9 @@ func (c *conversation) listen(ctx context.Context, in io.Reader) error {
 			fmt.Fprint(c.err, "> ")
 		}
 		if !lines.Scan() {
-			if err := lines.Err(); err != nil {
+			if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
+				return fmt.Errorf("standard input: a line is longer than %d bytes; an end of line ends each text", maxLine)
+			} else if err != nil {
 				return fmt.Errorf("standard input: %w", err)
 			}
 			return nil

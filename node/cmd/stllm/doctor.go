@@ -43,11 +43,7 @@ func (a *app) doctor(ctx context.Context) error {
 	note("program", "stllm %s, %s, %s/%s", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	note("processor", "%d cores", runtime.NumCPU())
 	if mem, err := os.ReadFile("/proc/meminfo"); err == nil {
-		for _, l := range strings.Split(string(mem), "\n") {
-			if strings.HasPrefix(l, "MemTotal") || strings.HasPrefix(l, "MemAvailable") {
-				note("memory", "%s", strings.Join(strings.Fields(l), " "))
-			}
-		}
+		note("memory", "%s, %s of it available", memoryLine(string(mem), "MemTotal"), memoryLine(string(mem), "MemAvailable"))
 	}
 	env, err := ort.OpenDefault()
 	if err != nil {
@@ -76,6 +72,17 @@ func (a *app) doctor(ctx context.Context) error {
 		return errors.New("something is missing; see the lines marked FAIL")
 	}
 	return nil
+}
+
+// memoryLine is what /proc/meminfo says of a kind of memory.
+func memoryLine(mem, kind string) string {
+	for l := range strings.Lines(mem) {
+		var kib int64
+		if n, err := fmt.Sscanf(l, kind+": %d kB", &kib); err == nil && n == 1 {
+			return gigabytes(kib << 10)
+		}
+	}
+	return "?"
 }
 
 func (a *app) rosMaster(ctx context.Context, note func(string, string, ...any)) {

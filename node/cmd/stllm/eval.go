@@ -78,6 +78,9 @@ func (a *app) eval(ctx context.Context, e *evalFlags) error {
 	if err != nil {
 		return usageError{err}
 	}
+	if err := e.items.check(); err != nil {
+		return err
+	}
 	p, err := e.robot.parameters()
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -40,9 +41,9 @@ func (f *itemFlags) addKitchens(s *pflag.FlagSet) {
 
 func (f *itemFlags) addRoots(s *pflag.FlagSet) {
 	s.StringVar(&f.roots.Videos, "rea-videos", "", "folder that REA items' video paths are relative to (default: that of the list)")
-	s.StringVar(&f.roots.PointClouds, "rea-points", "", "the same of point clouds")
-	s.StringVar(&f.roots.C2Ws, "rea-poses", "", "the same of camera poses")
-	s.StringVar(&f.roots.K, "rea-intrinsics", "", "the same of intrinsics")
+	s.StringVar(&f.roots.PointClouds, "rea-points", "", "folder that their point clouds' paths are relative to (default: that of the list)")
+	s.StringVar(&f.roots.C2Ws, "rea-poses", "", "folder that their camera poses' paths are relative to (default: that of the list)")
+	s.StringVar(&f.roots.K, "rea-intrinsics", "", "folder that REA items' intrinsics' paths are relative to (default: that of the list)")
 }
 
 // rootsBeside are the folders that were given, and that of the list for the others.
@@ -65,10 +66,41 @@ type itemSources struct {
 	temp   string // folder for their bags; empty: the system's
 }
 
+// check refuses what --items cannot mean, before a model is loaded for it.
+func (f *itemFlags) check() error {
+	if len(f.items) == 0 {
+		return usageError{errors.New("--items is needed: a REA list, a bag, a folder of bags, or kitchens:FIRST..LAST")}
+	}
+	for _, spec := range f.items {
+		if seeds, ok := strings.CutPrefix(spec, "kitchens:"); ok {
+			if _, _, err := seedRange(seeds); err != nil {
+				return usageError{fmt.Errorf("%s: %w", spec, err)}
+			}
+			continue
+		}
+		if _, err := os.Stat(listFile(spec)); err != nil {
+			err = fmt.Errorf("--items: %w; expected a REA list (.json), a bag, a folder of bags, or kitchens:FIRST..LAST", err)
+			if kind, _, ok := strings.Cut(spec, ":"); ok && !strings.ContainsRune(kind, filepath.Separator) {
+				return usageError{err} // of a kind that there is not
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// listFile is the file that --items names; train calls lists rea:FILE.json.
+func listFile(spec string) string {
+	if list, ok := strings.CutPrefix(spec, "rea:"); ok && filepath.Ext(list) == ".json" {
+		return list
+	}
+	return spec
+}
+
 // source joins what --items names.
 func (f *itemFlags) source(a *app, in itemSources) (eval.Source, error) {
-	if len(f.items) == 0 {
-		return nil, usageError{errors.New("--items is needed: a REA list, a bag, a folder of bags, or kitchens:FIRST..LAST")}
+	if err := f.check(); err != nil {
+		return nil, err
 	}
 	var all eval.Several
 	for _, spec := range f.items {
@@ -102,7 +134,7 @@ func (f *itemFlags) one(a *app, spec string, in itemSources) (eval.Source, error
 		return eval.Kitchens(eval.KitchenOptions{Seed: first, Count: int(last-first) + 1, Frames: in.frames, Kitchen: o, Changed: f.kitchen.changed(),
 			Params: in.params, Ahead: max(1, in.ahead), Temp: in.temp, Log: quiet})
 	}
-	if filepath.Ext(spec) == ".json" {
+	if spec = listFile(spec); filepath.Ext(spec) == ".json" {
 		return eval.REA(spec, f.rootsBeside(spec), in.frames), nil
 	}
 	links, err := extrinsics(&in.params)

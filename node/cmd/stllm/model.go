@@ -187,7 +187,7 @@ func (a *app) modelCommand() *cobra.Command {
 			return nil
 		},
 	}
-	initCmd.Flags().StringVar(&name, "config", "nano", "nano (5 M parameters), published (8 G, about 16 GB) published-tenth (a tenth of its depth), published-tiny (0.5 M, for trials) or so400m-0.5b (1.1 G, with Qwen2-0.5B's shape)")
+	initCmd.Flags().StringVar(&name, "config", "nano", "nano (5.9 M parameters), published (8 G, about 16 GB), published-tenth (a tenth of its depth), published-tiny (0.5 M, for trials) or so400m-0.5b (1.1 G, with Qwen2-0.5B's shape)")
 	initCmd.Flags().Uint64Var(&seed, "seed", 1, "the same seed gives the same bytes")
 	var points string
 	var all bool
@@ -212,12 +212,16 @@ func (a *app) modelCommand() *cobra.Command {
 		Short: "Write a trained model folder in half precision under a name of its own",
 		Args:  exactly(2, "a model folder and a new one"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return nano.Export(cmd.Context(), args[0], args[1], as)
+			if err := nano.Export(cmd.Context(), args[0], args[1], as); err != nil {
+				return err
+			}
+			fmt.Fprintf(a.out, "%s: %s, weights as float16\n", args[1], as)
+			return nil
 		},
 	}
 	export.Flags().StringVar(&as, "name", "nano", "what the model calls itself in answers")
 	cmd.AddCommand(initCmd, info, export, a.modelQuantizeCommand())
-	return cmd
+	return group(cmd)
 }
 
 // openModel opens the config and the weights of a model folder; points may be empty.

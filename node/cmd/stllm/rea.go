@@ -27,7 +27,7 @@ import (
 func (a *app) reaCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "rea", Short: "REA items (Reasoning about Environments and Actions): from bags, to bags, and new ones"}
 	cmd.AddCommand(a.reaExportCommand(), a.reaImportCommand(), a.reaGenerateCommand())
-	return cmd
+	return group(cmd)
 }
 
 func (a *app) reaExportCommand() *cobra.Command {
@@ -54,6 +54,7 @@ func (a *app) reaExportCommand() *cobra.Command {
 	f.IntVar(&frames, "frames", 32, "frames of a clip, taken at even steps")
 	set.addKitchens(f)
 	rf.add(f)
+	cobra.CheckErr(f.MarkHidden("evidence")) // items have answers, and nothing is asked
 	return cmd
 }
 
@@ -162,6 +163,7 @@ func (a *app) reaGenerateCommand() *cobra.Command {
 	f.StringVar(&g.rules, "rules", "metric", "metric: thresholds for rooms in metres; published: the paper's numbers, in units of its reconstructions")
 	f.IntVar(&g.frames, "frames", 32, "frames of an item's clip")
 	g.robot.add(f)
+	cobra.CheckErr(f.MarkHidden("evidence")) // nothing is asked of a model
 	return cmd
 }
 

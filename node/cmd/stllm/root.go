@@ -99,7 +99,7 @@ func (a *app) root() *cobra.Command {
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "log details")
 	f.BoolVar(&a.jsonLog, "log-json", false, "log as JSON lines")
 	root.AddCommand(a.commands()...)
-	return root
+	return group(root)
 }
 
 func (a *app) logger() zerolog.Logger {
@@ -122,6 +122,25 @@ func (a *app) logWriter() io.Writer {
 		noColor = noColor || err != nil || info.Mode()&os.ModeCharDevice == 0
 	}
 	return zerolog.ConsoleWriter{Out: a.err, TimeFormat: time.TimeOnly, NoColor: noColor}
+}
+
+// group makes a command of one that only has others below it: alone it shows its help, with a name that it does not know it is an
+// error.
+func group(cmd *cobra.Command) *cobra.Command {
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		var names []string
+		for _, sub := range cmd.Commands() {
+			if sub.IsAvailableCommand() {
+				names = append(names, sub.Name())
+			}
+		}
+		return usageError{fmt.Errorf("%s has no command %q, expected one of %s", cmd.CommandPath(), args[0], strings.Join(names, ", "))}
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	return cmd
 }
 
 // exactly refuses other numbers of arguments with a sentence that says what they are.
