@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"gonum.org/v1/gonum/num/quat"
@@ -402,5 +403,59 @@ func TestCompare(t *testing.T) {
 	}
 	if _, err := Compare(a, t.TempDir(), None, 1); err == nil {
 		t.Error("an empty folder was compared")
+	}
+}
+
+// A disk without room ends the evaluation: it says nothing about the item at hand nor about those that follow, which are asked
+// about when the run goes on. Other errors are the item's own.
+func TestFullDisk(t *testing.T) {
+	for name, c := range map[string]struct {
+		err  error
+		ends bool
+	}{
+		"full":    {fmt.Errorf("write bag: %w", &os.PathError{Op: "write", Path: "k1.bag", Err: syscall.ENOSPC}), true},
+		"quota":   {syscall.EDQUOT, true},
+		"missing": {os.ErrNotExist, false},
+	} {
+		items, out := directions(6), t.TempDir()
+		items[3].Open = func(context.Context) (*Clip, error) { return nil, c.err }
+		o := Options{Out: out, Source: List{"made", items}, Answerer: right(items)}
+		res, err := Run(t.Context(), o)
+		if !c.ends {
+			if err != nil || len(res.Predictions) != 6 || res.Predictions[3].Error == "" {
+				t.Errorf("%s: %v", name, err)
+			}
+			continue
+		}
+		if !errors.Is(err, c.err) || !strings.Contains(err.Error(), "make room") {
+			t.Errorf("%s: %v", name, err)
+		}
+		all, _, err := ReadPredictions(filepath.Join(out, PredictionsFile))
+		if err != nil || len(all) > 3 {
+			t.Errorf("%s: %d predictions, %v", name, len(all), err)
+		}
+		for _, p := range all {
+			if p.Error != "" {
+				t.Errorf("%s: item %s is recorded as failed: %s", name, p.ID, p.Error)
+			}
+		}
+		items[3].Open = items[2].Open
+		if res, err = Run(t.Context(), o); err != nil || len(res.Predictions) != 6 || len(res.Scores.Runs[None].Failed) != 0 {
+			t.Errorf("%s, with room again: %v", name, err)
+		}
+	}
+}
+
+// The table has the guessers, or says why not.
+func TestGuessersInTable(t *testing.T) {
+	for _, c := range []struct {
+		items int
+		want  string
+	}{{minGuessed, "guess by words"}, {minGuessed - 1, "no guessers: they learn from at least 50 items with a label, here are 49"}} {
+		items := directions(c.items)
+		res := run(t, Options{Source: List{"made", items}, Answerer: right(items)})
+		if text := res.Scores.String(); !strings.Contains(text, c.want) || strings.Contains(text, "no guessers") != (res.Scores.Guessers == nil) {
+			t.Errorf("%d items:\n%s", c.items, text)
+		}
 	}
 }

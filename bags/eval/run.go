@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 	"unicode/utf8"
 
@@ -280,7 +281,7 @@ func (o *Options) work(ctx context.Context, jobs []job, total int, out *log) (pe
 	for range o.Workers {
 		wg.Go(func() {
 			for j := range queue {
-				o.item(ctx, j, done)
+				o.item(ctx, j, done, cancel)
 			}
 		})
 	}
@@ -297,8 +298,11 @@ feed:
 	return p.PerSecond, context.Cause(ctx)
 }
 
-// item answers one item in all runs that it lacks. It is opened once for them.
-func (o *Options) item(ctx context.Context, j job, done func(Prediction)) {
+// full tells whether a disk has no room: what fails then says nothing about an item, and all that follow would fail as well.
+func full(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
+
+// item answers one item in all runs that it lacks. It is opened once for them. stop ends the evaluation.
+func (o *Options) item(ctx context.Context, j job, done func(Prediction), stop context.CancelCauseFunc) {
 	it := j.item
 	var clip *Clip
 	broken := it.Err
@@ -336,6 +340,9 @@ func (o *Options) item(ctx context.Context, j job, done func(Prediction)) {
 			if err == nil && run == None && j.draw {
 				p.Picture, err = o.picture(it, clip, r)
 			}
+		}
+		if full(err) {
+			stop(fmt.Errorf("%w: make room and run the same command again, it goes on from here", err))
 		}
 		if ctx.Err() != nil {
 			return // it was not the item's fault

@@ -22,6 +22,8 @@ type Scores struct {
 	Incomplete map[Ablation]int `json:"incomplete,omitempty"`
 	// Guessers know the words of the questions and the right answers of other scenes' items, and nothing else.
 	Guessers map[string]*Accuracy `json:"guessers,omitempty"`
+	// TooFewToGuess is the number of items with a label where that is too small for guessers to learn from.
+	TooFewToGuess int `json:"too_few_to_guess,omitempty"`
 }
 
 // Accuracy is label accuracy in all and by part, with 95 % intervals by bootstrap.
@@ -114,7 +116,7 @@ func Score(ctx context.Context, dir string, scorer metrics.Scorer) (*Result, err
 	}
 	for _, run := range Ablations() { // questions and right answers are the same in all
 		if res.Scores.Runs[run] != nil {
-			res.Scores.Guessers = guessers(byRun[run], res.Settings.Seed)
+			res.Scores.Guessers, res.Scores.TooFewToGuess = guessers(byRun[run], res.Settings.Seed)
 			break
 		}
 	}
@@ -236,8 +238,8 @@ func abstention(list []Prediction, seed uint64) *Abstention {
 // minGuessed is the number of labelled items from which guessing from the others says something.
 const minGuessed = 50
 
-// guessers scores what can be had without looking.
-func guessers(list []Prediction, seed uint64) map[string]*Accuracy {
+// guessers scores what can be had without looking; where there are too few items with a label it tells how many.
+func guessers(list []Prediction, seed uint64) (scores map[string]*Accuracy, tooFew int) {
 	labelled := 0
 	for i := range list {
 		if list[i].Label != "" {
@@ -245,14 +247,14 @@ func guessers(list []Prediction, seed uint64) map[string]*Accuracy {
 		}
 	}
 	if labelled < minGuessed {
-		return nil
+		return nil, labelled
 	}
 	out := map[string]*Accuracy{}
 	for name, said := range guesses(list) {
 		a := accuracyOf(list, func(i int) bool { return list[i].Label != "" && said[i] == list[i].Label }, seed)
 		out[name] = &a
 	}
-	return out
+	return out, 0
 }
 
 func scoreRun(ctx context.Context, list []Prediction, seed uint64, scorer metrics.Scorer) (*RunScores, error) {

@@ -48,6 +48,9 @@ func (s *Scores) String() string {
 		}
 	}
 	_ = w.Flush() // a strings.Builder takes everything
+	if s.TooFewToGuess > 0 {
+		fmt.Fprintf(&b, "no guessers: they learn from at least %d items with a label, here are %d\n", minGuessed, s.TooFewToGuess)
+	}
 	fmt.Fprintln(&b)
 	fmt.Fprintln(w, "text metrics\tform\tBLEU-1\tBLEU-2\tBLEU-3\tBLEU-4\tCIDEr-D\tCIDEr\tROUGE-L\tMETEOR\tSenSim")
 	for _, run := range Ablations() {
