@@ -5,6 +5,7 @@ package nano
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -27,9 +28,32 @@ func Init(ctx context.Context, dir, name string, seed uint64, progress func(done
 	if err := checkpoint.Vacant(dir); err != nil {
 		return fmt.Errorf("model %w", err)
 	}
+	return fill(dir, func() error { return generate(ctx, dir, name, seed, progress) })
+}
+
+// fill writes a folder that was vacant before. Where that fails (a full disk, a signal) the folder is again as it was.
+func fill(dir string, write func() error) error {
+	_, err := os.Stat(dir)
+	there := err == nil
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("model folder: %w", err)
 	}
+	if err = write(); err == nil {
+		return nil
+	}
+	if !there {
+		return errors.Join(err, os.RemoveAll(dir))
+	}
+	entries, readErr := os.ReadDir(dir)
+	err = errors.Join(err, readErr)
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	return err
+}
+
+// generate writes the files of [Init].
+func generate(ctx context.Context, dir, name string, seed uint64, progress func(done, total int64)) error {
 	texts, err := corpus()
 	if err != nil {
 		return err

@@ -1,6 +1,11 @@
 package nano
 
 import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stllm/stllm/node/kitchen"
@@ -41,4 +46,32 @@ func TestClassWordsAreTokens(t *testing.T) {
 		tokens += len(tok.Encode(q.Text))
 	}
 	t.Logf("%d tokens, %.1f characters a token", tok.Size(), float64(words)/float64(tokens))
+}
+
+// Where a model cannot be written the folder is as it was: absent, or empty.
+func TestNothingIsLeft(t *testing.T) {
+	whole := filepath.Join(t.TempDir(), "whole")
+	if err := Init(t.Context(), whole, "published-tiny", 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, write := range map[string]func(dir string) error{
+		"init":         func(dir string) error { return Init(ended, dir, "published-tiny", 1, nil) },
+		"unknown name": func(dir string) error { return Init(t.Context(), dir, "micro", 1, nil) },
+		"export":       func(dir string) error { return Export(ended, whole, dir, "x") },
+	} {
+		absent, empty := filepath.Join(t.TempDir(), "absent"), t.TempDir()
+		for _, dir := range []string{absent, empty} {
+			if err := write(dir); err == nil {
+				t.Errorf("%s: written", name)
+			}
+		}
+		if _, err := os.Stat(absent); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: the folder was left: %v", name, err)
+		}
+		if entries, err := os.ReadDir(empty); err != nil || len(entries) != 0 {
+			t.Errorf("%s: left %v, %v", name, entries, err)
+		}
+	}
 }

@@ -79,9 +79,11 @@ func Export(ctx context.Context, from, to, name string) error {
 	if err != nil {
 		return fmt.Errorf("export %s: %w", from, err)
 	}
-	if err := os.MkdirAll(to, 0o755); err != nil {
-		return err
-	}
+	return fill(to, func() error { return halve(ctx, f, c, from, to, name) })
+}
+
+// halve writes the files of [Export].
+func halve(ctx context.Context, f *checkpoint.Folder, c *config.Config, from, to, name string) error {
 	c.TorchDtype = "float16"
 	if err := writeJSON(filepath.Join(to, "config.json"), c, map[string]any{"_name_or_path": name}); err != nil {
 		return err
