@@ -305,7 +305,7 @@ func (n *Network) align(ctx context.Context, req Request, frames *frameFeatures,
 	}
 	var evidence *Evidence
 	if req.Evidence {
-		if evidence, err = n.evidence(out, len(req.Frames), places); err != nil {
+		if evidence, err = n.evidence(out, len(req.Frames), len(p.QFormer), places); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -15,8 +15,9 @@ const (
 	regionSize = 0.5 // metres: voxels this near the strongest one of a region belong to it
 )
 
-// evidence reads the attention weights of the spatial queries.
-func (n *Network) evidence(out ort.Values, frames int, m *mapFeatures) (*Evidence, error) {
+// evidence reads the attention weights of the spatial queries and, where the words of the question become spatial tokens too,
+// of those.
+func (n *Network) evidence(out ort.Values, frames, words int, m *mapFeatures) (*Evidence, error) {
 	images, err := out["evidence_images"].Floats()
 	if err != nil {
 		return nil, fmt.Errorf("evidence: %w", err)
@@ -54,8 +55,53 @@ func (n *Network) evidence(out ort.Values, frames int, m *mapFeatures) (*Evidenc
 	}
 	slices.SortStableFunc(ev.Frames, func(a, b FrameEvidence) int { return falling(a.Weight, b.Weight) })
 	ev.Frames = ev.Frames[:min(topFrames, len(ev.Frames))]
-	ev.Regions = regions(voxels, m)
+	if last := out["evidence_last"]; last != nil {
+		w, err := last.Floats()
+		if err == nil {
+			ev.Regions, err = wordRegions(w, len(voxels)+len(seen), words, m)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("evidence: %w", err)
+		}
+		return ev, nil
+	}
+	ev.Regions = regions(voxels, m, topRegions)
 	return ev, nil
+}
+
+// wordRegions is where single words looked most: of every word its strongest region, weighed by the share of the word's
+// attention that it has, and of these the strongest that are not the same place. last holds a row of weights for every token of
+// the sequence, whose last ones are the words; voxels come first in a row [S·memory]. A word that names a thing looks at little
+// else; in the sum over all tokens, most of which look nowhere in particular, it would drown.
+func wordRegions(last []float32, memory, words int, m *mapFeatures) ([]RegionEvidence, error) {
+	voxels := m.Voxels()
+	if memory < 1 || len(last)%memory != 0 || words < 0 || words > len(last)/memory || voxels > memory {
+		return nil, fmt.Errorf("%d weights for %d words and a memory of %d with %d voxels", len(last), words, memory, voxels)
+	}
+	var all []RegionEvidence
+	for row := range slices.Chunk(last[len(last)-words*memory:], memory) {
+		onMap, total := 0.0, 0.0
+		for i, w := range row {
+			if total += float64(w); i < voxels {
+				onMap += float64(w)
+			}
+		}
+		for _, r := range regions(row[:voxels], m, 1) {
+			r.Weight *= onMap / total
+			all = append(all, r)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b RegionEvidence) int { return falling(a.Weight, b.Weight) })
+	var out []RegionEvidence
+	for _, r := range all {
+		same := slices.ContainsFunc(out, func(o RegionEvidence) bool {
+			return (o.X-r.X)*(o.X-r.X)+(o.Y-r.Y)*(o.Y-r.Y)+(o.Z-r.Z)*(o.Z-r.Z) <= regionSize*regionSize
+		})
+		if !same && len(out) < topRegions {
+			out = append(out, r)
+		}
+	}
+	return out, nil
 }
 
 func falling(a, b float64) int {
@@ -68,8 +114,8 @@ func falling(a, b float64) int {
 	return 0
 }
 
-// regions gathers voxels around the strongest ones until enough regions are found.
-func regions(weights []float32, m *mapFeatures) []RegionEvidence {
+// regions gathers voxels around the strongest ones until enough regions are found; their weights are shares of all.
+func regions(weights []float32, m *mapFeatures, enough int) []RegionEvidence {
 	order := make([]int, len(weights))
 	total := 0.0
 	for i, w := range weights {
@@ -80,7 +126,7 @@ func regions(weights []float32, m *mapFeatures) []RegionEvidence {
 	used := make([]bool, len(weights))
 	var out []RegionEvidence
 	for _, seed := range order {
-		if len(out) == topRegions || total <= 0 {
+		if len(out) == enough || total <= 0 {
 			break
 		}
 		if used[seed] {

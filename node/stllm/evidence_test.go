@@ -25,7 +25,7 @@ func TestRegions(t *testing.T) {
 		m.coords = append(m.coords, x, 0, 0)
 		weights = append(weights, w)
 	}
-	got := regions(weights, m)
+	got := regions(weights, m, topRegions)
 	if len(got) != 2 {
 		t.Fatalf("%+v, expected two regions", got)
 	}
@@ -39,7 +39,7 @@ func TestRegions(t *testing.T) {
 			t.Errorf("region %d is %+v, expected weight %g and radius %g at %g %g %g", i, r, want.weight, want.radius, x, y, z)
 		}
 	}
-	if got := regions(make([]float32, 60), m); len(got) != 0 {
+	if got := regions(make([]float32, 60), m, topRegions); len(got) != 0 {
 		t.Errorf("%+v of a map that nothing looked at", got)
 	}
 }
@@ -98,6 +98,48 @@ func TestGoldenEvidence(t *testing.T) {
 		}
 		if sum > 1+1e-6 {
 			t.Errorf("%s: weights of regions sum to %g", c.Name, sum)
+		}
+	}
+}
+
+// A word that looks at one place stands before those that look everywhere, two words that look at one place give one region,
+// and the shares are of all that a word looked at; rows before the words do not count.
+func TestWordRegions(t *testing.T) {
+	m := &mapFeatures{size: 1}
+	for x := range int32(3) {
+		m.coords = append(m.coords, x, 0, 0)
+	}
+	last := []float32{
+		0, 0, 2, 0, // a latent query
+		0.8, 0, 0.4, 0.8, // of two heads
+		0, 1.8, 0, 0.2,
+		0.2, 1.2, 0.2, 0.4,
+		0.6, 0.5, 0.5, 0.4,
+		0, 0, 0, 2,
+	}
+	for name, c := range map[string]struct {
+		memory, words int
+		at            []int // voxels of the regions; nil with no shares: an error
+		shares        []float64
+	}{
+		"five words":  {4, 5, []int{1, 0}, []float64{0.9, 0.4}},
+		"two words":   {4, 2, []int{0}, []float64{0.3}},
+		"no words":    {4, 0, nil, []float64{}},
+		"more words":  {4, 7, nil, nil},
+		"other rows":  {5, 3, nil, nil},
+		"no memory":   {0, 3, nil, nil},
+		"more voxels": {2, 3, nil, nil},
+	} {
+		got, err := wordRegions(last, c.memory, c.words, m)
+		if (err != nil) != (c.shares == nil) || len(got) != len(c.at) {
+			t.Errorf("%s: %+v, %v", name, got, err)
+			continue
+		}
+		for i, r := range got {
+			x, y, z := m.place(c.at[i])
+			if math.Abs(r.X-x)+math.Abs(r.Y-y)+math.Abs(r.Z-z) > 1e-6 || math.Abs(r.Weight-c.shares[i]) > 1e-6 {
+				t.Errorf("%s: region %d is %+v, expected %g at voxel %d", name, i, r, c.shares[i], c.at[i])
+			}
 		}
 	}
 }

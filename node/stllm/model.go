@@ -147,7 +147,8 @@ type Timing struct {
 }
 
 // Evidence says where the spatial tokens looked: attention of the prefix queries, summed over heads and layers, normalised
-// to 1 over frames and over map regions apart.
+// to 1 over frames and over map regions apart. Where the question's words become spatial tokens too (sequence_tokens of the robot
+// profile), regions are where single words looked when they looked at the map last, weighed by the share of the word's attention.
 type Evidence struct {
 	Frames  []FrameEvidence
 	Regions []RegionEvidence

@@ -346,6 +346,9 @@ func (n *Network) alignerSession(looking bool) (*ort.Session, error) {
 		if evidence != nil {
 			output(b, "evidence_points", evidence.Points)
 			output(b, "evidence_images", evidence.Images)
+			if evidence.Last != nil {
+				output(b, "evidence_last", evidence.Last)
+			}
 		}
 		return nil
 	})

@@ -102,6 +102,9 @@ func (a Aligner) text(b *Builder, text *graph.Value) *graph.Value {
 type Evidence struct {
 	Points *graph.Value // [N]
 	Images *graph.Value // [T·P]
+	// Last is where every token of the sequence looked in the last cross-attention layer, summed over heads [S, N]; nil unless
+	// the whole sequence becomes spatial tokens.
+	Last *graph.Value
 }
 
 // Build adds the aligner and returns the spatial tokens [queries, LLM]. Evidence is nil unless the builder decomposes.
@@ -120,6 +123,9 @@ func (a Aligner) Build(b *Builder, in AlignerInputs) (prefix *graph.Value, evide
 			n := int64(q.NumQueryTokens)
 			evidence.Images = g.Sum(g.Slice(g.Slice(evidence.Images, 0, 0, n), 1, n, graph.End), 0, false)
 			evidence.Points = g.Sum(g.Slice(evidence.Points, 0, 0, n), 0, false)
+			if !a.whole() {
+				evidence.Last = nil
+			}
 		}
 	})
 	return prefix, evidence
@@ -212,12 +218,14 @@ func (b *Builder) QFormers(x, points, mask *graph.Value, q config.QFormer) (*gra
 	}
 	see("qformer.normed_input", x)
 	var ev Evidence
-	sum := func(total *graph.Value, w *graph.Value) *graph.Value {
+	overHeads := func(w *graph.Value) *graph.Value {
 		if w == nil || !single {
-			return total
+			return nil
 		}
-		w = g.Sum(g.Squeeze(w, 0), 0, false) // over heads
-		if total == nil {
+		return g.Sum(g.Squeeze(w, 0), 0, false)
+	}
+	sum := func(total, w *graph.Value) *graph.Value {
+		if total == nil || w == nil {
 			return w
 		}
 		return g.Add(total, w)
@@ -227,10 +235,11 @@ func (b *Builder) QFormers(x, points, mask *graph.Value, q config.QFormer) (*gra
 		var w *graph.Value
 		g.Scope(fmt.Sprintf("layer%d", i), func() {
 			x, w = b.attend(x, x, mask, prefix+"attention.", q, q.HiddenSize)
-			ev.Images = sum(ev.Images, w)
+			ev.Images = sum(ev.Images, overHeads(w))
 			if CrossAttends(q, i) {
 				x, w = b.attend(x, points, nil, prefix+"crossattention.", q, q.EncoderHiddenSize)
-				ev.Points = sum(ev.Points, w)
+				ev.Last = overHeads(w)
+				ev.Points = sum(ev.Points, ev.Last)
 			}
 			x = b.QFormerFeed(x, prefix, q)
 		})
