@@ -76,6 +76,9 @@ func New(env *ort.Environment, o Options) (*Trainer, error) {
 		o.Progress = func(Point) {}
 	}
 	t := &Trainer{opt: o, env: env, keeper: newKeeper(o.Out)}
+	if err := ort.CheckDevice(env, o.Device); err != nil {
+		return nil, err
+	}
 	model := t.modelDir()
 	_, statErr := os.Stat(filepath.Join(model, "config.json"))
 	fresh := errors.Is(statErr, os.ErrNotExist)
@@ -162,9 +165,6 @@ func (t *Trainer) open(model string) (err error) {
 		return err
 	}
 	if err := freezes(t.cfg, t.recipe.Freeze); err != nil {
-		return err
-	}
-	if err := ort.CheckDevice(t.env, t.opt.Device); err != nil {
 		return err
 	}
 	if t.space, err = lookup.NewSpace(t.cfg, 1); err != nil {
