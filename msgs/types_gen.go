@@ -1243,7 +1243,7 @@ func (*Question) ROSType() string { return "stllm_msgs/Question" }
 type RegionEvidence struct {
 	Position Point   // in the fixed frame, metres
 	Radius   float64 // metres
-	Weight   float64 // share of the attention over the whole map, 0 to 1
+	Weight   float64 // share of the attention over the whole map, or of the question's word that looked there most (built-in model), 0 to 1
 }
 
 // ROSType is "stllm_msgs/RegionEvidence".
