@@ -20,20 +20,14 @@ func TestAttention(t *testing.T) {
 	for _, c := range []struct{ batch, queries, keys, heads, size int }{
 		{1, 1, 1, 1, 1}, {1, 3, 2, 2, 5}, {2, 8, 17, 1, 16}, {1, 129, 191, 2, 64}, {3, 20, 193, 1, 72}, {1, 9, 400, 3, 33}, {2, 130, 577, 1, 128},
 	} {
-		for _, high := range []float32{1, 30} { // of scores
+		for _, high := range []float64{1, 30} { // of scores
 			for _, rounded := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%+v by %g rounded %t", c, high, rounded), func(t *testing.T) {
 					if rounded && !RoundedProducts() {
 						t.Skip("NOT TESTED: this processor has no products of bfloat16")
 					}
 					wide := c.heads * c.size
-					random := func(rows int, scale float32) []float32 {
-						x := make([]float32, c.batch*rows*wide)
-						for i := range x {
-							x[i] = scale * float32(r.NormFloat64())
-						}
-						return x
-					}
+					random := func(rows int, scale float64) []float32 { return normals(r, c.batch*rows*wide, scale) }
 					q, k, v := random(c.queries, high), random(c.keys, 1), random(c.keys, 1)
 					g := graph.New("attention")
 					g.Rounded = rounded
@@ -61,7 +55,7 @@ func TestAttention(t *testing.T) {
 							*x = decoded(graph.BFloat16, graph.EncodeFloats(graph.BFloat16, *x))
 						}
 					}
-					limit := 3e-6 * float64(high)
+					limit := 3e-6 * high
 					if rounded {
 						limit = 1.0 / 128 // of probabilities: 2^-9 each, and of their sum
 					}

@@ -18,13 +18,7 @@ func TestCachedAttention(t *testing.T) {
 	}
 	env(t) // before there are tensors
 	r := rand.New(rand.NewPCG(7, 8))
-	random := func(n int) []float32 {
-		x := make([]float32, n)
-		for i := range x {
-			x[i] = float32(r.NormFloat64())
-		}
-		return x
-	}
+	random := func(n int) []float32 { return normals(r, n, 1) }
 	const positions = 700
 	for _, c := range []struct{ heads, shared, size, past, new int }{
 		{1, 1, 16, 0, 1}, {4, 2, 32, 5, 1}, {9, 3, 64, 630, 1}, {2, 1, 128, 33, 1}, {6, 2, 48, 20, 3}, {3, 3, 64, 0, 131}, {4, 1, 64, 190, 260}, {14, 2, 64, 16, 1},

@@ -107,11 +107,7 @@ func Open(path string) (*Environment, error) {
 		return open.env, nil
 	}
 	ort.SetSharedLibraryPath(path)
-	var err error
-	if threadErr := onStack(openingStack, func() { err = ort.InitializeEnvironment(ort.WithLogLevelError()) }); threadErr != nil {
-		err = threadErr
-	}
-	if err != nil {
+	if err := onStack(openingStack, func() error { return ort.InitializeEnvironment(ort.WithLogLevelError()) }); err != nil {
 		if strings.Contains(err.Error(), "API") {
 			err = fmt.Errorf("%w (version %s is needed)", err, Version)
 		}

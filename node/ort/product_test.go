@@ -20,13 +20,7 @@ import (
 // CGO_CFLAGS="-O2 -DSTLLM_PLAIN" runs it, and whatever else there is, as on a processor that has nothing for many rows.
 func TestProduct(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	random := func(n int) []float32 {
-		x := make([]float32, n)
-		for i := range x {
-			x[i] = float32(r.NormFloat64())
-		}
-		return x
-	}
+	random := func(n int) []float32 { return normals(r, n, 1) }
 	for _, c := range []struct{ k, m int }{{1, 1}, {15, 1}, {64, 1}, {577, 1}, {577, 2}, {200, 8}, {200, 9}, {1, 9}, {31, 17}, {96, 40}, {3000, 12}, {1057, 130}} {
 		for _, kind := range []struct {
 			dtype   graph.DType
@@ -285,13 +279,7 @@ func TestCodeProduct(t *testing.T) {
 				for i := range codes {
 					codes[i] = byte(r.IntN(256))
 				}
-				random := func(n int) []float32 {
-					x := make([]float32, n)
-					for i := range x {
-						x[i] = float32(r.NormFloat64())
-					}
-					return x
-				}
+				random := func(n int) []float32 { return normals(r, n, 1) }
 				scales, offsets, in := random(c.n*blocks), random(c.n*blocks), random(c.m*c.k)
 				clear(in[:c.block]) // a block of zeros
 				g := graph.New("codes")

@@ -5,11 +5,12 @@
 // What is done to each row between a language model's products: SumNorm is x + delta, and that over its root mean square, times
 // weights; Gate is silu(gate)·up, of two inputs, or of one whose rows hold both. For one row a node's own cost is most of it, so each
 // is one node where ONNX Runtime has two or three.
-typedef struct {
+typedef struct work {
 	const float *a, *b, *weight; // x and delta, or gate and up
 	float *out, *sum;
 	size_t stride, size, rows; // stride: from a row of a or b to the next
 	float epsilon;
+	void (*row)(const struct work *, size_t);
 } work;
 
 #if defined(__x86_64__) && !defined(STLLM_PLAIN)
@@ -50,20 +51,15 @@ static void gate(const work *w, size_t row) {}
 
 enum { rows_together = 8 };
 
-static void sum_norms(void *p, size_t i) {
+static void some_rows(void *p, size_t i) {
 	const work *w = p;
-	for (size_t j = i * rows_together; j < w->rows && j < (i + 1) * rows_together; j++) sum_norm(w, j);
-}
-
-static void gates(void *p, size_t i) {
-	const work *w = p;
-	for (size_t j = i * rows_together; j < w->rows && j < (i + 1) * rows_together; j++) gate(w, j);
+	for (size_t j = i * rows_together; j < w->rows && j < (i + 1) * rows_together; j++) w->row(w, j);
 }
 
 // run goes through the rows: a few in the thread that asks.
-static Status *run(const kernel *n, void *context, void (*f)(void *, size_t), work *w) {
-	if (w->rows > rows_together) return for_all(n, context, f, (w->rows + rows_together - 1) / rows_together, w);
-	if (w->rows > 0) f(w, 0);
+static Status *run(const kernel *n, void *context, work *w) {
+	if (w->rows > rows_together) return for_all(n, context, some_rows, (w->rows + rows_together - 1) / rows_together, w);
+	some_rows(w, 0);
 	return NULL;
 }
 
@@ -80,14 +76,14 @@ static Status *compute_sum_norm(void *p, void *context) {
 	Status *s = inputs(n, context, 3, 3, in, &count);
 	if (s) return s;
 	if (!many_supported(0)) return failed(n->api, "SumNorm: this processor has no AVX-512");
-	work w = {.a = in[0].data, .b = in[1].data, .weight = in[2].data, .epsilon = n->epsilon};
+	work w = {.a = in[0].data, .b = in[1].data, .weight = in[2].data, .epsilon = n->epsilon, .row = sum_norm};
 	rows_of(&in[0], &w.size, &w.rows);
 	w.stride = w.size;
 	if (!same_shape(&in[0], &in[1]) || in[2].type != float32 || in[2].rank != 1 || in[2].shape[0] != (int64_t)w.size || w.size == 0)
 		return failed(n->api, "SumNorm: expected x and delta of one shape, and as many weights as a row has numbers, of float32");
 	void *ignored;
 	if ((s = output(n, context, 0, &in[0], w.size, &ignored, &w.out)) || (s = output(n, context, 1, &in[0], w.size, &ignored, &w.sum))) return s;
-	return run(n, context, sum_norms, &w);
+	return run(n, context, &w);
 }
 
 static Status *compute_gate(void *p, void *context) {
@@ -97,14 +93,14 @@ static Status *compute_gate(void *p, void *context) {
 	Status *s = inputs(n, context, 1, 2, in, &count);
 	if (s) return s;
 	if (!many_supported(0)) return failed(n->api, "Gate: this processor has no AVX-512");
-	work w = {.a = in[0].data};
+	work w = {.a = in[0].data, .row = gate};
 	rows_of(&in[0], &w.stride, &w.rows);
 	w.size = count == 1 ? w.stride / 2 : w.stride;
 	w.b = count == 1 ? w.a + w.size : in[1].data;
 	if (count == 1 ? w.stride % 2 : !same_shape(&in[0], &in[1])) return failed(n->api, "Gate: expected gate and up of one shape, or rows of both, of float32");
 	void *ignored;
 	if ((s = output(n, context, 0, &in[0], w.size, &ignored, &w.out))) return s;
-	return run(n, context, gates, &w);
+	return run(n, context, &w);
 }
 
 static Status *create_sum_norm(const void *op, const void *const *api, const void *info, void **out) {

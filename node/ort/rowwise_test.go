@@ -20,13 +20,7 @@ func TestRowwise(t *testing.T) {
 		scale      float64
 	}{{1, 1, 1}, {1, 576, 1}, {8, 17, 10}, {9, 31, 100}, {100, 64, 1e-4}, {3, 48, 1e4}} {
 		t.Run(fmt.Sprintf("%dx%d by %g", c.rows, c.size, c.scale), func(t *testing.T) {
-			random := func(n int) []float32 {
-				x := make([]float32, n)
-				for i := range x {
-					x[i] = float32(r.NormFloat64() * c.scale)
-				}
-				return x
-			}
+			random := func(n int) []float32 { return normals(r, n, c.scale) }
 			const eps = 1e-6
 			a, b, weight := random(c.rows*c.size), random(c.rows*c.size), random(c.size)
 			g := graph.New("rowwise")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,6 +26,15 @@ func env(t testing.TB) *Environment {
 		t.Fatal(err)
 	}
 	return e
+}
+
+// normals are normally distributed numbers.
+func normals(r *rand.Rand, n int, scale float64) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = float32(scale * r.NormFloat64())
+	}
+	return x
 }
 
 func session(t testing.TB, g *graph.Graph, o Options) *Session {

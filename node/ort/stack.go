@@ -17,13 +17,13 @@ import (
 const openingStack = 1 << 30
 
 // onStack runs f in a thread with a stack of that many bytes.
-func onStack(bytes int, f func()) error {
-	h := cgo.NewHandle(f)
+func onStack(bytes int, f func() error) (err error) {
+	h := cgo.NewHandle(func() { err = f() })
 	defer h.Delete()
-	if err := C.on_stack(C.size_t(bytes), C.uintptr_t(h)); err != 0 {
-		return fmt.Errorf("a thread with %d MiB of stack: %w", bytes>>20, syscall.Errno(err))
+	if failed := C.on_stack(C.size_t(bytes), C.uintptr_t(h)); failed != 0 {
+		return fmt.Errorf("a thread with %d MiB of stack: %w", bytes>>20, syscall.Errno(failed))
 	}
-	return nil
+	return err
 }
 
 //export stllm_ort_run

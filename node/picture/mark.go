@@ -20,7 +20,7 @@ func Mark(boxes []Box, at int64, question, answer, about string) []Box {
 	asked, answered := named(question, names), named(answer, names)
 	var out []Box
 	for _, b := range boxes {
-		if at < b.From || b.To != 0 && at >= b.To {
+		if !b.StandsAt(at) {
 			continue
 		}
 		b.Asked = b.Asked || asked[b.Name] || about != "" && strings.EqualFold(b.Name, about)

@@ -36,6 +36,9 @@ type Box struct {
 	Answered                bool  // the answer names it
 }
 
+// StandsAt tells whether it is there at a time, ns.
+func (b Box) StandsAt(at int64) bool { return at >= b.From && (b.To == 0 || at < b.To) }
+
 // Region is a ball that the answer looked at, metres.
 type Region struct{ X, Y, Radius, Weight float64 }
 

@@ -188,8 +188,10 @@ func (n *Network) prompt(req Request) (prompt.Prompt, error) {
 	if err != nil {
 		return p, &QuestionError{Reason: err.Error()}
 	}
-	if tokens := len(n.tok.Encode(req.Question)); req.MaxQuestionTokens > 0 && tokens > req.MaxQuestionTokens {
-		return p, &QuestionError{TooLong: true, Reason: fmt.Sprintf("it has %d tokens, max_question_tokens is %d", tokens, req.MaxQuestionTokens)}
+	if limit := req.MaxQuestionTokens; limit > 0 {
+		if tokens := len(n.tok.Encode(req.Question)); tokens > limit {
+			return p, &QuestionError{TooLong: true, Reason: fmt.Sprintf("it has %d tokens, max_question_tokens is %d", tokens, limit)}
+		}
 	}
 	return p, n.fits(len(p.IDs)) // before the aligner reads all of it
 }

@@ -105,7 +105,7 @@ func writeEvidence(to io.Writer, o *robot.Outcome, boxes []picture.Box) error {
 func thingAt(boxes []picture.Box, x, y float64, at int64) string {
 	best, name := near, ""
 	for _, b := range boxes {
-		if at < b.From || b.To != 0 && at >= b.To {
+		if !b.StandsAt(at) {
 			continue
 		}
 		sin, cos := math.Sincos(b.Yaw)
