@@ -199,27 +199,78 @@ func (c *Caster) PatchPlaces(views []View, grid int) (places []float64, voxels [
 	return places, voxels, nil
 }
 
-// DepthPlaces puts patches at measured distances instead: depth holds, per view and patch, metres along the optical axis
-// (as depth cameras give them); a value that is 0 or not finite is a miss, placed at the given distance along the ray.
-func DepthPlaces(views []View, depth []float32, grid int, miss float64) ([]float64, error) {
-	per := grid * grid
-	if len(depth) != per*len(views) {
-		return nil, fmt.Errorf("patch places: %d depths, expected %d (%d views of %d patches)", len(depth), per*len(views), len(views), per)
+// Grid is what the patches of views are placed by.
+type Grid struct {
+	Side int // patches along a side of a picture
+	// Caster gives the places of what is not measured; nil: there is no map, and all rays end at Options.Miss.
+	Caster  *Caster
+	Options CastOptions
+}
+
+// Places gives the places of the patches of views in the fixed frame, [T][Side·Side][3] metres. depth, nil or one list a view,
+// holds measured distances, one a patch, in metres along the optical axis (as depth cameras give them): a patch is then where
+// its centre ray has that depth. A view whose list is empty has none, and a depth that is 0, not finite, or beyond Near and Far
+// along the ray is none: the patch is where its ray meets the map.
+func (g Grid) Places(views []View, depth [][]float32) ([]float64, error) {
+	o, err := g.Options.withDefaults()
+	if err != nil {
+		return nil, err
 	}
-	places := make([]float64, 0, 3*len(depth))
-	for i, v := range views {
-		directions, err := v.PatchDirections(grid)
-		if err != nil {
-			return nil, fmt.Errorf("view %d: %w", i, err)
+	if depth != nil && len(depth) != len(views) {
+		return nil, fmt.Errorf("patch places: depths of %d views, expected %d", len(depth), len(views))
+	}
+	places, err := g.cast(views, o.Miss)
+	if err != nil {
+		return nil, err
+	}
+	per := g.Side * g.Side
+	for i, list := range depth {
+		if len(list) == 0 {
+			continue
 		}
-		for j := range per {
-			t := miss
-			if z := float64(depth[i*per+j]); z > 0 && !math.IsInf(z, 0) {
-				t = z / directions[3*j+2]
-			}
-			p := v.Pose.Apply(r3.Vec{X: t * directions[3*j], Y: t * directions[3*j+1], Z: t * directions[3*j+2]})
+		if len(list) != per {
+			return nil, fmt.Errorf("patch places: view %d has %d depths, expected %d (one a patch)", i, len(list), per)
+		}
+		if err := views[i].measured(places[3*per*i:3*per*(i+1)], list, g.Side, o); err != nil {
+			return nil, fmt.Errorf("patch places: view %d: %w", i, err)
+		}
+	}
+	return places, nil
+}
+
+// cast places patches by their rays alone.
+func (g Grid) cast(views []View, miss float64) ([]float64, error) {
+	if g.Caster != nil {
+		places, _, err := g.Caster.PatchPlaces(views, g.Side)
+		return places, err
+	}
+	var places []float64
+	for i, v := range views {
+		directions, err := v.PatchDirections(g.Side)
+		if err != nil {
+			return nil, fmt.Errorf("patch places: view %d: %w", i, err)
+		}
+		for j := 0; j < len(directions); j += 3 {
+			p := v.Pose.Apply(r3.Vec{X: miss * directions[j], Y: miss * directions[j+1], Z: miss * directions[j+2]})
 			places = append(places, p.X, p.Y, p.Z)
 		}
 	}
 	return places, nil
+}
+
+// measured puts the patches of one view that have a depth where it says.
+func (v View) measured(places []float64, depth []float32, side int, o CastOptions) error {
+	directions, err := v.PatchDirections(side)
+	if err != nil {
+		return err
+	}
+	for j, z := range depth {
+		t := float64(z) / directions[3*j+2] // from along the axis to along the ray
+		if !(t >= o.Near && t <= o.Far) {
+			continue
+		}
+		p := v.Pose.Apply(r3.Vec{X: t * directions[3*j], Y: t * directions[3*j+1], Z: t * directions[3*j+2]})
+		places[3*j], places[3*j+1], places[3*j+2] = p.X, p.Y, p.Z
+	}
+	return nil
 }

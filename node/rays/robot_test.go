@@ -286,7 +286,7 @@ func TestPatchPlacesInARoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	d, _ := view.PatchDirections(8)
-	depth := make([]float32, 0, 128)
+	depth := make([][]float32, 2)
 	for i := range 128 {
 		if voxels[i] < 0 {
 			t.Fatalf("patch %d hits nothing", i)
@@ -297,9 +297,9 @@ func TestPatchPlacesInARoom(t *testing.T) {
 			t.Errorf("patch %d is at (%g, %g, %g), %g m from any wall", i, x, y, z, off)
 		}
 		dist := r3.Norm(r3.Sub(r3.Vec{X: x, Y: y, Z: z}, pose.Translation))
-		depth = append(depth, float32(dist*d[3*(i%64)+2]))
+		depth[i/64] = append(depth[i/64], float32(dist*d[3*(i%64)+2]))
 	}
-	measured, err := DepthPlaces([]View{view, view}, depth, 8, 2.5)
+	measured, err := Grid{Side: 8}.Places([]View{view, view}, depth)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,6 +32,27 @@ type Model interface {
 	Close() error
 }
 
+// DepthUser is a model that may put what it sees where a depth camera has measured it.
+type DepthUser interface {
+	// DepthUse tells what it wants; the zero value is nothing.
+	DepthUse() DepthUse
+}
+
+// DepthUse is what a model wants to be told of measured depth: one number for each of Grid × Grid equal patches of a picture,
+// no nearer than Near and no further than Far, metres along the patch's ray. A Grid of 0: no depth is used.
+type DepthUse struct {
+	Grid      int
+	Near, Far float64
+}
+
+// DepthOf is the DepthUse of any model.
+func DepthOf(m Model) DepthUse {
+	if u, ok := m.(DepthUser); ok {
+		return u.DepthUse()
+	}
+	return DepthUse{}
+}
+
 // FrameFeatures are the features of one frame: opaque to everyone but the model that made them. Bytes is what they weigh.
 type FrameFeatures interface{ Bytes() int }
 
@@ -62,6 +83,9 @@ type Frame struct {
 	Width    int                // of the picture that K belongs to, pixels
 	Height   int
 	Features FrameFeatures
+	// Depth is measured, see [DepthUse]: metres along the optical axis for each patch of the picture, row by row, 0 where nothing
+	// was; nil: no depth belongs to this frame.
+	Depth []float32
 }
 
 // Request is a snapshot: everything that an answer depends on. The same request with greedy decoding gives the same answer.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/stllm/stllm/node/checkpoint"
+	"github.com/stllm/stllm/node/checkpoint/config"
 	"github.com/stllm/stllm/node/rays"
 	"github.com/stllm/stllm/node/trainer/record"
 )
@@ -59,10 +60,14 @@ func (t *Trainer) encodeScene(ctx context.Context, e *encoders, rec *record.Reco
 	if err != nil {
 		return nil, err
 	}
-	edge, grid := t.cfg.VisionConfig.ImageSize, t.cfg.VisionConfig.Grid()
+	edge := t.cfg.VisionConfig.ImageSize
+	grid := rays.Grid{Side: t.cfg.VisionConfig.Grid(), Caster: caster, Options: rays.CastOptions{Near: o.Near, Far: o.Far, Miss: o.Miss}}
+	if o.Place() == config.RayPlace { // records hold no measured depth: a model that may use it is trained with the map's places
+		grid.Caster = nil
+	}
 	for i := range rec.Frames {
 		fr := &rec.Frames[i]
-		places, _, err := caster.PatchPlaces([]rays.View{{Pose: fr.Pose, K: rec.K, Width: edge, Height: edge}}, grid)
+		places, err := grid.Places([]rays.View{{Pose: fr.Pose, K: rec.K, Width: edge, Height: edge}}, nil)
 		if err != nil {
 			return nil, err
 		}

@@ -107,6 +107,46 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
+// A place for patches is one of three, and one that they have; none is written where none was given.
+func TestPatchPlace(t *testing.T) {
+	for _, c := range []struct {
+		value  string
+		memory bool
+		want   PatchPlace
+		err    string
+	}{
+		{"", true, MapPlace, ""},
+		{"", false, MapPlace, ""},
+		{"map", true, MapPlace, ""},
+		{"map", false, MapPlace, ""},
+		{"depth", true, DepthPlace, ""},
+		{"ray", true, RayPlace, ""},
+		{"depth", false, "", "needs patch_memory"},
+		{"ray", false, "", "needs patch_memory"},
+		{"Depth", true, "", `patch_place is "Depth", expected map, depth or ray`},
+	} {
+		n := Nano(1024, 5)
+		n.RobotConfig.PatchPlace, n.RobotConfig.PatchMemory = PatchPlace(c.value), c.memory
+		data, err := json.Marshal(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(data), "patch_place") != (c.value != "") {
+			t.Errorf("%q is written as %s", c.value, data)
+		}
+		back, err := Parse(data)
+		if c.err != "" {
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%q, patch_memory %v: error %v, want one with %q", c.value, c.memory, err, c.err)
+			}
+			continue
+		}
+		if err != nil || back.RobotConfig.Place() != c.want {
+			t.Errorf("%q: %v, %v", c.value, back, err)
+		}
+	}
+}
+
 // What the authors' code saves, and what it is made of, is taken; fields that we do not know are other people's.
 func TestKinds(t *testing.T) {
 	base, _ := json.Marshal(Default())

@@ -11,6 +11,19 @@ const (
 	StatFeatures  VoxelFeatures = "stats"
 )
 
+// PatchPlace names where an image patch is put.
+type PatchPlace string
+
+// The places of a patch.
+const (
+	// MapPlace is where the patch's ray first meets the map; the default.
+	MapPlace PatchPlace = "map"
+	// DepthPlace is where a depth camera has measured that the ray ends; where it has measured nothing, MapPlace.
+	DepthPlace PatchPlace = "depth"
+	// RayPlace is none: all rays end at Miss, so that a patch has its direction alone.
+	RayPlace PatchPlace = "ray"
+)
+
 // RobotOptions are the robot profile's departures from the published model. Places and directions are those of the level
 // frame of the current (last) camera: x to its right, y ahead, z up, metres.
 type RobotOptions struct {
@@ -30,14 +43,17 @@ type RobotOptions struct {
 	// SequenceTokens makes spatial tokens of the whole Q-Former sequence, of frames and of the question's words too, so that
 	// the language model sees what was found for each of them. false: of the latent queries alone, as published.
 	SequenceTokens bool `json:"sequence_tokens"`
-	// PatchMemory puts the patches of all frames beside the voxels into the cross-attention memory, each at the place where
-	// its ray first meets the map.
+	// PatchMemory puts the patches of all frames beside the voxels into the cross-attention memory, each at its PatchPlace.
 	PatchMemory bool `json:"patch_memory"`
+	// PatchPlace is where they are put; absent: map. It changes no tensor, so that a model may be run with another one than it
+	// was trained with.
+	PatchPlace PatchPlace `json:"patch_place,omitempty"`
 	// EmptyMemory adds one learned token to that memory, for questions about what is not there.
 	EmptyMemory bool `json:"empty_memory"`
 	// SystemPrompt is the system turn's text; empty: the published one.
 	SystemPrompt string `json:"system_prompt"`
-	// Near, Far and Miss bound the patches' rays: nothing nearer or further is hit, and a ray that hits nothing ends at Miss.
+	// Near, Far and Miss bound the patches' rays: nothing nearer or further is hit, or measured, and a ray that hits nothing ends
+	// at Miss.
 	Near float64 `json:"near"`
 	Far  float64 `json:"far"`
 	Miss float64 `json:"miss"`
@@ -68,6 +84,27 @@ func (o *RobotOptions) Columns() int {
 	return n
 }
 
+// Place is where patches are put.
+func (o *RobotOptions) Place() PatchPlace {
+	if o.PatchPlace == "" {
+		return MapPlace
+	}
+	return o.PatchPlace
+}
+
+func (o *RobotOptions) validatePlace() error {
+	switch o.Place() {
+	case MapPlace:
+		return nil
+	case DepthPlace, RayPlace:
+		if !o.PatchMemory {
+			return fmt.Errorf("config: robot_config.patch_place is %q, which needs patch_memory: no patch has a place without it", o.PatchPlace)
+		}
+		return nil
+	}
+	return fmt.Errorf("config: robot_config.patch_place is %q, expected map, depth or ray", o.PatchPlace)
+}
+
 func (o *RobotOptions) validate() error {
 	for _, f := range []struct {
 		name  string
@@ -90,7 +127,7 @@ func (o *RobotOptions) validate() error {
 	if !(o.Near > 0 && o.Near < o.Far && o.Far <= 1000 && o.Miss > 0 && o.Miss <= 1000) {
 		return fmt.Errorf("config: robot_config has near %v, far %v and miss %v, expected 0 < near < far and 0 < miss, in metres up to 1000", o.Near, o.Far, o.Miss)
 	}
-	return nil
+	return o.validatePlace()
 }
 
 // PointColumns is the width of an encoded voxel place, ImageColumns that of an encoded image token.

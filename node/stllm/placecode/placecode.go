@@ -59,6 +59,9 @@ type Frame struct {
 	Pose          geometry.Transform // optical frame to map
 	K             [9]float64         // of a picture of Width × Height pixels
 	Width, Height int
+	// Depth is what a depth camera has measured for the patches, metres along the optical axis, Grid² numbers row by row, 0 for
+	// none; nil: nothing. It counts where the config's patch_place is depth.
+	Depth []float32
 }
 
 // Window is what is encoded together; the last frame is the current one.
@@ -129,24 +132,21 @@ func (c *Code) Encode(w Window) (Rows, error) {
 	return out, err
 }
 
+// patches places all patches as the config wants it.
 func (c *Code) patches(w Window, views []rays.View) ([]float64, error) {
-	if w.Caster != nil {
-		places, _, err := w.Caster.PatchPlaces(views, w.Grid)
-		return places, err
-	}
-	var places []float64
-	for _, v := range views {
-		directions, err := v.PatchDirections(w.Grid)
-		if err != nil {
-			return nil, err
+	o := c.options
+	g := rays.Grid{Side: w.Grid, Caster: w.Caster, Options: rays.CastOptions{Near: o.Near, Far: o.Far, Miss: o.Miss}}
+	switch o.Place() {
+	case config.RayPlace:
+		g.Caster = nil
+	case config.DepthPlace:
+		depth := make([][]float32, len(w.Frames))
+		for i, f := range w.Frames {
+			depth[i] = f.Depth
 		}
-		for i := 0; i < len(directions); i += 3 {
-			d := r3.Scale(c.options.Miss, r3.Vec{X: directions[i], Y: directions[i+1], Z: directions[i+2]})
-			p := v.Pose.Apply(d)
-			places = append(places, p.X, p.Y, p.Z)
-		}
+		return g.Places(views, depth)
 	}
-	return places, nil
+	return g.Places(views, nil)
 }
 
 // complete adds the places xyz as seen from the first camera, age and origin to encoded places; ages (seconds) belong to

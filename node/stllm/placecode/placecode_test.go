@@ -9,6 +9,8 @@ import (
 
 	"github.com/stllm/stllm/node/checkpoint/config"
 	"github.com/stllm/stllm/node/geometry"
+	"github.com/stllm/stllm/node/points"
+	"github.com/stllm/stllm/node/rays"
 )
 
 // camera stands at a place of the map and looks levelly along a heading, radians from x.
@@ -89,6 +91,52 @@ func TestStartFrame(t *testing.T) {
 			if row[j] != cut[j] {
 				t.Fatalf("camera %d: column %d is %v without start_frame and %v with it", i, j, row[j], cut[j])
 			}
+		}
+	}
+}
+
+// Each patch_place puts patches where it says: into the map, where they are measured, or at the end of a ray that hits nothing.
+func TestPatchPlaces(t *testing.T) {
+	v, err := points.Voxelize([]float64{3.1, 0.1, 1.5, 3.1, -0.1, 1.5}, 0.2) // ahead of the camera, a little left and right
+	if err != nil {
+		t.Fatal(err)
+	}
+	caster, err := rays.NewCaster(v, nil, rays.CastOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame := Frame{Pose: camera(0, 0, 1.5, 0), K: [9]float64{96, 0, 48, 0, 96, 48, 0, 0, 1}, Width: 96, Height: 96}
+	for _, c := range []struct {
+		place  config.PatchPlace
+		depth  []float32
+		caster *rays.Caster
+		ahead  float64 // of the only patch
+	}{
+		{"", nil, caster, 3.1},
+		{config.MapPlace, []float32{1}, caster, 3.1},
+		{config.RayPlace, []float32{1}, caster, 2.5},
+		{config.DepthPlace, []float32{1}, caster, 1},
+		{config.DepthPlace, []float32{0}, caster, 3.1},
+		{config.DepthPlace, nil, caster, 3.1},
+		{config.DepthPlace, []float32{9}, caster, 3.1}, // further than far
+		{config.DepthPlace, []float32{0.2}, caster, 3.1},
+		{config.DepthPlace, []float32{1}, nil, 1}, // no map is needed for what is measured
+		{config.MapPlace, nil, nil, 2.5},
+	} {
+		o := *config.Nano(512, 1).RobotConfig
+		o.PatchPlace = c.place
+		code, err := New(&o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := frame
+		f.Depth = c.depth
+		rows, err := code.Encode(Window{Frames: []Frame{f}, Caster: c.caster, Grid: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := float64(rows.Patches[3*(1+2*o.DirectionOctaves.Count)+1]); math.Abs(got-c.ahead) > 0.11 {
+			t.Errorf("%q with depth %v: the patch is %g m ahead, expected %g", c.place, c.depth, got, c.ahead)
 		}
 	}
 }
