@@ -3,12 +3,14 @@
 //	cd bags/bench && go test -bench .
 //
 // Each reads all messages of a bag of 128 MiB: pictures of 600 kB at 30 Hz and
-// transforms between them, on which ours also sorts by time. The metric
-// "x-peer" is the peer's time over ours.
+// transforms between them, which ours also sorts by time. A message is either
+// overwritten by the next one, or kept. The metric "x-peer" is the peer's time
+// over ours.
 package bench
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -63,13 +65,13 @@ func made(b *testing.B, compression string) (string, int64) {
 	return path, st.Size()
 }
 
-func ours(path string) (messages int, err error) {
+func ours(path string, keep bool) (messages int, err error) {
 	r, err := bags.Open(path)
 	if err != nil {
 		return 0, err
 	}
 	defer r.Close()
-	it := r.Messages(bags.Filter{})
+	it := r.Messages(bags.Filter{Reuse: !keep})
 	defer it.Close()
 	for {
 		if _, err := it.Next(); err == io.EOF {
@@ -81,7 +83,7 @@ func ours(path string) (messages int, err error) {
 	}
 }
 
-func peers(path string) (messages int, err error) {
+func peers(path string, keep bool) (messages int, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return 0, err
@@ -99,31 +101,35 @@ func peers(path string) (messages int, err error) {
 		if m, ok := rec.(*rosbag.RecordMessageData); ok && len(m.Data()) > 0 {
 			messages++
 		}
-		rec.Close()
+		if !keep {
+			rec.Close() // the next one takes its memory
+		}
 	}
 }
 
 func BenchmarkReadBag(b *testing.B) {
 	for _, compression := range []string{"none", "lz4"} {
-		b.Run(compression, func(b *testing.B) {
-			path, size := made(b, compression)
-			b.SetBytes(size)
-			var spent, theirs time.Duration
-			timed := func(read func(string) (int, error), sum *time.Duration) {
-				start := time.Now()
-				n, err := read(path)
-				if err != nil || n != pictures*(1+perPicture) {
-					b.Fatalf("%d messages, %v", n, err)
+		path, size := made(b, compression)
+		for _, keep := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%s/keep=%v", compression, keep), func(b *testing.B) {
+				b.SetBytes(size)
+				var spent, theirs time.Duration
+				timed := func(read func(string, bool) (int, error), sum *time.Duration) {
+					start := time.Now()
+					n, err := read(path, keep)
+					if err != nil || n != pictures*(1+perPicture) {
+						b.Fatalf("%d messages, %v", n, err)
+					}
+					*sum += time.Since(start)
 				}
-				*sum += time.Since(start)
-			}
-			for b.Loop() {
-				timed(ours, &spent)
-				b.StopTimer()
-				timed(peers, &theirs)
-				b.StartTimer()
-			}
-			b.ReportMetric(float64(theirs)/float64(spent), "x-peer")
-		})
+				for b.Loop() {
+					timed(ours, &spent)
+					b.StopTimer()
+					timed(peers, &theirs)
+					b.StartTimer()
+				}
+				b.ReportMetric(float64(theirs)/float64(spent), "x-peer")
+			})
+		}
 	}
 }

@@ -84,7 +84,7 @@ func Examine(r bags.Reader, paths []string, opts Options) (*Report, error) {
 		return nil, fmt.Errorf("checking a bag: %w", err)
 	}
 	e := newExam(Summarize(r, paths), opts)
-	it := r.Messages(bags.Filter{Topics: e.topics()})
+	it := r.Messages(bags.Filter{Topics: e.topics(), Reuse: true})
 	defer it.Close()
 	for {
 		m, err := it.Next()

@@ -62,18 +62,33 @@ var ErrRead = errors.New("reading failed")
 type Loader struct {
 	dec    compress.Decoder
 	packed []byte
+	spare  []byte // of a chunk that is done with, for the next one
 }
 
-// room returns n bytes for a chunk as stored. Those of a chunk that is not
-// compressed are given out with the messages and must be new.
+// room returns bytes for a chunk as stored. Those of a chunk that is not
+// compressed are given out with the messages.
 func (l *Loader) room(c *Chunk) []byte {
-	if c.Compression == "none" {
-		return make([]byte, c.Stored)
+	if c.Compression == "none" || c.Compression == "" {
+		return sized(l.takeSpare(), c.Stored)
 	}
-	if int64(cap(l.packed)) < c.Stored {
-		l.packed = make([]byte, c.Stored)
+	l.packed = sized(l.packed, c.Stored)
+	return l.packed
+}
+
+// sized returns n bytes: those of b where it has the room.
+func sized(b []byte, n int64) []byte { return compress.Room(b, n)[:n] }
+
+func (l *Loader) takeSpare() []byte {
+	b := l.spare
+	l.spare = nil
+	return b
+}
+
+// giveBack lets the bytes of a chunk that nobody reads any more be used again.
+func (l *Loader) giveBack(data []byte) {
+	if cap(data) > cap(l.spare) {
+		l.spare = data
 	}
-	return l.packed[:c.Stored]
 }
 
 // Load reads and unpacks a chunk. What is damaged is told to Warnings, and what
@@ -85,7 +100,7 @@ func (f *File) Load(c *Chunk, l *Loader) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w at byte %d: %w", f.Name, ErrRead, c.Offset, err)
 	}
 	cut := c.Cut || n < len(packed)
-	data, err := l.dec.Decode(c.Compression, packed[:n], c.Size)
+	data, err := l.dec.Decode(l.takeSpare(), c.Compression, packed[:n], c.Size)
 	switch {
 	case err != nil:
 		f.warn(c, fmt.Sprintf("the chunk's contents after unpacked byte %d", len(data)), err)

@@ -25,9 +25,12 @@ type Iterator struct {
 	budget     int64
 	todo       []*Chunk // not opened yet, by first time
 	open       cursors
-	held       int64 // unpacked bytes in open
+	held       int64 // room of the unpacked bytes in open
 	loader     Loader
 	last       int64 // log time of the message given last
+	reuse      bool
+	done       []byte         // with reuse: bytes of the message given last, whose chunk has no more
+	message    record.Message // with reuse: the one given last
 	err        error
 }
 
@@ -38,10 +41,12 @@ type cursor struct {
 	data    []byte  // nil where dropped
 }
 
-// NewIterator starts reading the wanted connections (all where nil) from start
-// to end inclusive.
-func NewIterator(f *File, wanted []bool, start, end int64) *Iterator {
-	it := &Iterator{file: f, wanted: wanted, start: start, end: end, budget: Budget, last: math.MinInt64}
+// NewIterator starts reading the messages of f, whose connections are conns,
+// that the filter selects.
+func NewIterator(f *File, conns []*record.Connection, filter record.Filter) *Iterator {
+	start, end := filter.Range()
+	it := &Iterator{file: f, wanted: record.Wanted(conns, filter), start: start, end: end, reuse: filter.Reuse,
+		budget: Budget, last: math.MinInt64}
 	for i := range f.Chunks {
 		c := &f.Chunks[i]
 		if c.Messages == 0 || c.Last < start || c.First > end || !it.wants(c) {
@@ -73,6 +78,8 @@ func (it *Iterator) Next() (*record.Message, error) {
 }
 
 func (it *Iterator) next() (*record.Message, error) {
+	it.loader.giveBack(it.done)
+	it.done = nil
 	for len(it.todo) > 0 && (len(it.open) == 0 || it.todo[0].First <= it.open[0].entries[0].Time) {
 		if err := it.openChunk(it.todo[0]); err != nil {
 			return nil, err
@@ -100,11 +107,18 @@ func (it *Iterator) next() (*record.Message, error) {
 			fmt.Errorf("message logged at %d ns, the index says that the chunk starts at %d ns", e.Time, top.chunk.First))
 	}
 	it.last = max(it.last, e.Time)
-	m := &record.Message{Connection: e.Connection, LogTime: e.Time, PublishTime: e.Publish, Data: top.data[e.Start:e.End:e.End]}
+	m := &it.message
+	if !it.reuse {
+		m = new(record.Message)
+	}
+	*m = record.Message{Connection: e.Connection, LogTime: e.Time, PublishTime: e.Publish, Data: top.data[e.Start:e.End:e.End]}
 	top.entries = top.entries[1:]
 	if len(top.entries) == 0 {
 		heap.Pop(&it.open)
-		it.held -= int64(len(top.data))
+		it.held -= int64(cap(top.data))
+		if it.reuse {
+			it.done = top.data
+		}
 	} else {
 		heap.Fix(&it.open, 0)
 	}
@@ -131,7 +145,7 @@ func (it *Iterator) openChunk(c *Chunk) error {
 // hold accounts for the data of cur, and drops that of the chunks that are due
 // last until the budget is kept or only cur has any.
 func (it *Iterator) hold(cur *cursor) {
-	it.held += int64(len(cur.data))
+	it.held += int64(cap(cur.data))
 	for it.held > it.budget {
 		var last *cursor
 		for _, c := range it.open {
@@ -142,13 +156,14 @@ func (it *Iterator) hold(cur *cursor) {
 		if last == nil {
 			return
 		}
-		it.held -= int64(len(last.data))
+		it.held -= int64(cap(last.data))
 		last.data = nil
 	}
 }
 
 func (it *Iterator) release() {
-	it.open, it.todo, it.held = nil, nil, 0
+	it.open, it.todo, it.held, it.done = nil, nil, 0, nil
+	it.loader = Loader{}
 }
 
 // Close ends the iteration.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -54,7 +53,7 @@ func TestBudget(t *testing.T) {
 	slices.Sort(all)
 	f, warnings := madeFile(times)
 	for _, budget := range []int64{1, 3 * 50 * size, Budget} {
-		it := NewIterator(f, nil, math.MinInt64, math.MaxInt64)
+		it := NewIterator(f, nil, record.Filter{})
 		it.budget = budget
 		for i, want := range all {
 			m, err := it.Next()
@@ -84,7 +83,7 @@ func TestBudget(t *testing.T) {
 func TestLyingIndex(t *testing.T) {
 	f, warnings := madeFile([][]int64{{1, 5, 9}, {2, 3, 8}})
 	f.Chunks[1].First = 8
-	it := NewIterator(f, nil, math.MinInt64, math.MaxInt64)
+	it := NewIterator(f, nil, record.Filter{})
 	n := 0
 	for {
 		_, err := it.Next()
@@ -104,7 +103,7 @@ func TestLyingIndex(t *testing.T) {
 func TestChecksum(t *testing.T) {
 	f, warnings := madeFile([][]int64{{1, 2}})
 	f.Chunks[0].CRC = 1
-	it := NewIterator(f, nil, math.MinInt64, math.MaxInt64)
+	it := NewIterator(f, nil, record.Filter{})
 	if _, err := it.Next(); err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +114,7 @@ func TestChecksum(t *testing.T) {
 
 func TestClose(t *testing.T) {
 	f, _ := madeFile([][]int64{{1, 2}})
-	it := NewIterator(f, nil, math.MinInt64, math.MaxInt64)
+	it := NewIterator(f, nil, record.Filter{})
 	for range 2 {
 		if err := it.Close(); err != nil {
 			t.Error(err)

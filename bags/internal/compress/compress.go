@@ -43,8 +43,9 @@ func Known(format string) bool {
 
 // Decode unpacks src. Size is the unpacked length that the bag declares, or -1
 // where it does not. On an error, what could be unpacked before the damage is
-// returned with it. For "none" the result is src itself.
-func (d *Decoder) Decode(format string, src []byte, size int64) ([]byte, error) {
+// returned with it. For "none" the result is src itself, otherwise it lies in
+// dst where that has the room.
+func (d *Decoder) Decode(dst []byte, format string, src []byte, size int64) ([]byte, error) {
 	if size > MaxSize {
 		return nil, fmt.Errorf("declared to unpack to %d bytes, limit is %d", size, MaxSize)
 	}
@@ -54,11 +55,11 @@ func (d *Decoder) Decode(format string, src []byte, size int64) ([]byte, error) 
 	case "", "none":
 		out = src
 	case "lz4":
-		out, err = d.decodeLZ4(src, size)
+		out, err = d.decodeLZ4(dst, src, size)
 	case "bz2":
-		out, err = readAll(bzip2.NewReader(bytes.NewReader(src)), bounded(size, 16*int64(len(src))+slack), size)
+		out, err = readAll(dst, bzip2.NewReader(bytes.NewReader(src)), bounded(size, 16*int64(len(src))+slack), size)
 	case "zstd":
-		out, err = d.decodeZstd(src, size)
+		out, err = d.decodeZstd(dst, src, size)
 	default:
 		return nil, fmt.Errorf("unknown compression %q (known: none, lz4, bz2, zstd)", format)
 	}
@@ -71,7 +72,7 @@ func (d *Decoder) Decode(format string, src []byte, size int64) ([]byte, error) 
 	return out, nil
 }
 
-func (d *Decoder) decodeLZ4(src []byte, size int64) ([]byte, error) {
+func (d *Decoder) decodeLZ4(dst, src []byte, size int64) ([]byte, error) {
 	if d.lz4 == nil {
 		d.lz4 = lz4.NewReader(nil)
 	}
@@ -80,12 +81,12 @@ func (d *Decoder) decodeLZ4(src []byte, size int64) ([]byte, error) {
 	if size < 0 {
 		hint = bounded(4*int64(len(src)), MaxSize)
 	}
-	return readAll(d.lz4, hint, size)
+	return readAll(dst, d.lz4, hint, size)
 }
 
 // decodeZstd gives the decoder a buffer it may not outgrow, and a larger one
 // only while the input could fill it.
-func (d *Decoder) decodeZstd(src []byte, size int64) ([]byte, error) {
+func (d *Decoder) decodeZstd(dst, src []byte, size int64) ([]byte, error) {
 	if d.zstd == nil {
 		z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecodeAllCapLimit(true),
 			zstd.WithDecoderMaxMemory(MaxSize))
@@ -99,7 +100,7 @@ func (d *Decoder) decodeZstd(src []byte, size int64) ([]byte, error) {
 		limit = min(limit, size)
 	}
 	for room := min(64*int64(len(src))+slack, limit); ; room = min(8*room, limit) {
-		out, err := d.zstd.DecodeAll(src, make([]byte, 0, room))
+		out, err := d.zstd.DecodeAll(src, Room(dst, room))
 		if errors.Is(err, zstd.ErrDecoderSizeExceeded) && room < limit {
 			continue
 		}
@@ -108,13 +109,14 @@ func (d *Decoder) decodeZstd(src []byte, size int64) ([]byte, error) {
 }
 
 // readAll reads r to its end, but at most size bytes where size is not
-// negative, and at most MaxSize. Hint is the room to start with.
-func readAll(r io.Reader, hint, size int64) ([]byte, error) {
+// negative, and at most MaxSize. Hint is the room to start with, that of dst
+// where it suffices.
+func readAll(dst []byte, r io.Reader, hint, size int64) ([]byte, error) {
 	limit := int64(MaxSize)
 	if size >= 0 {
 		limit = size
 	}
-	buf := make([]byte, 0, hint)
+	buf := Room(dst, hint)
 	for {
 		if int64(len(buf)) == limit {
 			// Room for one byte more tells a longer stream from a finished one,
@@ -144,6 +146,16 @@ func readAll(r io.Reader, hint, size int64) ([]byte, error) {
 			return buf, err
 		}
 	}
+}
+
+// Room returns an empty slice with room for n bytes, in b where that has it.
+// What takes the place of a b that is too small gets more than n, as what is
+// read into it differs a little in size from one time to the next.
+func Room(b []byte, n int64) []byte {
+	if int64(cap(b)) < n {
+		return make([]byte, 0, n+min(n/16, int64(cap(b))))
+	}
+	return b[:0]
 }
 
 // bounded returns want where it is known and below the limit, else the limit.

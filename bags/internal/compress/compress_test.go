@@ -42,7 +42,7 @@ func TestDecode(t *testing.T) {
 	for name, data := range inputs {
 		for format, packed := range map[string][]byte{"none": data, "lz4": packLZ4(t, data), "zstd": packZstd(t, data)} {
 			for _, size := range []int64{int64(len(data)), -1} {
-				got, err := d.Decode(format, packed, size)
+				got, err := d.Decode(nil, format, packed, size)
 				if err != nil || !bytes.Equal(got, data) {
 					t.Errorf("%s %s declared %d: %d bytes, %v", format, name, size, len(got), err)
 				}
@@ -51,7 +51,7 @@ func TestDecode(t *testing.T) {
 				if size < 0 {
 					continue
 				}
-				if _, err := d.Decode(format, packed, size); err == nil {
+				if _, err := d.Decode(nil, format, packed, size); err == nil {
 					t.Errorf("%s %s: %d bytes were taken for %d", format, name, len(data), size)
 				}
 			}
@@ -66,7 +66,7 @@ func TestDecodeCut(t *testing.T) {
 	}
 	var d Decoder
 	for format, packed := range map[string][]byte{"lz4": packLZ4(t, data), "zstd": packZstd(t, data)} {
-		got, err := d.Decode(format, packed[:len(packed)/2], int64(len(data)))
+		got, err := d.Decode(nil, format, packed[:len(packed)/2], int64(len(data)))
 		if err == nil {
 			t.Errorf("%s: cut data were taken", format)
 		}
@@ -78,7 +78,7 @@ func TestDecodeCut(t *testing.T) {
 
 func TestDecodeRefuses(t *testing.T) {
 	var d Decoder
-	if _, err := d.Decode("snappy", nil, 0); err == nil || !strings.Contains(err.Error(), `"snappy"`) {
+	if _, err := d.Decode(nil, "snappy", nil, 0); err == nil || !strings.Contains(err.Error(), `"snappy"`) {
 		t.Errorf("unknown format: %v", err)
 	}
 	// A size of 1 GiB for 40 bytes must not be allocated.
@@ -87,7 +87,7 @@ func TestDecodeRefuses(t *testing.T) {
 		for _, packed := range [][]byte{junk, packLZ4(t, junk), packZstd(t, junk)} {
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			_, err := d.Decode(format, packed, MaxSize)
+			_, err := d.Decode(nil, format, packed, MaxSize)
 			runtime.ReadMemStats(&after)
 			if err == nil {
 				t.Errorf("%s: %d bytes were taken for 1 GiB", format, len(packed))
@@ -109,7 +109,7 @@ func FuzzDecode(f *testing.F) {
 			size = 1 << 20
 		}
 		var d Decoder
-		out, err := d.Decode(format, packed, size)
+		out, err := d.Decode(nil, format, packed, size)
 		if err == nil && size >= 0 && int64(len(out)) != size {
 			t.Errorf("%d bytes, %d declared", len(out), size)
 		}

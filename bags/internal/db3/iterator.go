@@ -63,7 +63,11 @@ func (it *iterator) next() (*record.Message, error) {
 	for it.rows.Next() {
 		var id, topic, time int64
 		var data []byte
-		if err := it.rows.Scan(&id, &topic, &time, &data); err != nil {
+		into := any(&data)
+		if it.filter.Reuse {
+			into = (*sql.RawBytes)(&data) // not copied
+		}
+		if err := it.rows.Scan(&id, &topic, &time, into); err != nil {
 			return nil, fmt.Errorf("reading a message: %w", err)
 		}
 		conn, ok := it.reader.topics[topic]

@@ -384,7 +384,7 @@ func (r *Reader) condition(f record.Filter) string {
 // message makes a Message of a row.
 func (r *Reader) message(dec *compress.Decoder, conn *record.Connection, id, time int64, data []byte) (*record.Message, bool) {
 	if r.opts.MessageCompression != "" {
-		plain, err := dec.Decode(r.opts.MessageCompression, data, -1)
+		plain, err := dec.Decode(nil, r.opts.MessageCompression, data, -1)
 		if err != nil {
 			r.warn(fmt.Sprintf("message %d of %s", id, conn.Topic), err)
 			return nil, false

@@ -184,8 +184,7 @@ func (m *Reader) Info() record.Info {
 
 // Messages starts reading.
 func (m *Reader) Messages(f record.Filter) record.Iterator {
-	start, end := f.Range()
-	return chunks.NewIterator(&m.file, record.Wanted(m.conns, f), start, end)
+	return chunks.NewIterator(&m.file, m.conns, f)
 }
 
 // Warnings lists the damage found so far.

@@ -150,6 +150,7 @@ type iterator struct {
 	filter record.Filter
 	todo   []int // readers not opened yet, by their first message's time
 	open   sources
+	given  bool // the next message of open[0] has been given out
 	err    error
 }
 
@@ -175,6 +176,20 @@ func (it *iterator) Next() (*record.Message, error) {
 }
 
 func (it *iterator) advance() (*record.Message, error) {
+	// A source is asked for its next message only now: with Filter.Reuse that
+	// overwrites the one before.
+	if it.given {
+		it.given = false
+		ok, err := it.open[0].step()
+		switch {
+		case err != nil:
+			return nil, err
+		case ok:
+			heap.Fix(&it.open, 0)
+		default:
+			heap.Pop(&it.open)
+		}
+	}
 	for len(it.todo) > 0 && (len(it.open) == 0 || it.reader.infos[it.todo[0]].First <= it.open[0].next.LogTime) {
 		i := it.todo[0]
 		it.todo = it.todo[1:]
@@ -188,19 +203,10 @@ func (it *iterator) advance() (*record.Message, error) {
 	if len(it.open) == 0 {
 		return nil, io.EOF
 	}
-	s := it.open[0]
-	m := *s.next
+	it.given = true
+	m := it.open[0].next
 	m.Connection = it.reader.renamed[m.Connection]
-	ok, err := s.step()
-	switch {
-	case err != nil:
-		return nil, err
-	case ok:
-		heap.Fix(&it.open, 0)
-	default:
-		heap.Pop(&it.open)
-	}
-	return &m, nil
+	return m, nil
 }
 
 // step fetches the source's next message; false means it has no more.

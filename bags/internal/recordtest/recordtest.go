@@ -54,16 +54,34 @@ func Cut[R record.Reader](t *testing.T, what string, whole []byte, least int, op
 	}
 }
 
-// Drain returns the messages that pass a filter. Each has to have a connection.
+// Drain returns the messages that pass a filter. Each has to have a connection,
+// and to be the same with Filter.Reuse.
 func Drain(t testing.TB, r record.Reader, f record.Filter) []*record.Message {
+	t.Helper()
+	var out []*record.Message
+	each(t, r, f, func(m *record.Message) { out = append(out, m) })
+	f.Reuse = true
+	n := 0
+	each(t, r, f, func(m *record.Message) {
+		if n >= len(out) || m.Connection != out[n].Connection || m.LogTime != out[n].LogTime || m.PublishTime != out[n].PublishTime || !bytes.Equal(m.Data, out[n].Data) {
+			t.Fatalf("message %d differs when its memory is used again: %+v", n, m)
+		}
+		n++
+	})
+	if n != len(out) {
+		t.Fatalf("%d messages, %d when their memory is used again", len(out), n)
+	}
+	return out
+}
+
+func each(t testing.TB, r record.Reader, f record.Filter, use func(*record.Message)) {
 	t.Helper()
 	it := r.Messages(f)
 	defer it.Close()
-	var out []*record.Message
 	for {
 		m, err := it.Next()
 		if err == io.EOF {
-			return out
+			return
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -71,6 +89,6 @@ func Drain(t testing.TB, r record.Reader, f record.Filter) []*record.Message {
 		if m.Connection == nil {
 			t.Fatal("message without a connection")
 		}
-		out = append(out, m)
+		use(m)
 	}
 }

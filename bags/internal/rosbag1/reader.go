@@ -165,8 +165,7 @@ func (b *Reader) Info() record.Info {
 
 // Messages starts reading.
 func (b *Reader) Messages(f record.Filter) record.Iterator {
-	start, end := f.Range()
-	return chunks.NewIterator(&b.file, record.Wanted(b.conns, f), start, end)
+	return chunks.NewIterator(&b.file, b.conns, f)
 }
 
 // Warnings lists the damage found so far.
