@@ -28,7 +28,7 @@ func NewRectifier(in *Intrinsics, width, height int) (*Rectifier, error) {
 		return nil, err
 	}
 	r := &Rectifier{in: sized, k: sized.K}
-	rotated := sized.R != [9]float64{} && sized.R != [9]float64{1, 0, 0, 0, 1, 0, 0, 0, 1}
+	rotated := r.rotated()
 	if !sized.Distorted() && !rotated {
 		return r, nil
 	}
@@ -44,26 +44,31 @@ func NewRectifier(in *Intrinsics, width, height int) (*Rectifier, error) {
 	r.corners = make([]corner, width*height)
 	for y := range height {
 		for x := range width {
-			u, v := r.source(float64(x), float64(y), rotated)
+			u, v, _ := r.source(float64(x), float64(y), rotated)
 			r.corners[y*width+x] = cornerOf(u, v, width, height)
 		}
 	}
 	return r, nil
 }
 
-// source is where a rectified pixel lies in the original picture.
-func (r *Rectifier) source(x, y float64, rotated bool) (u, v float64) {
+// rotated tells whether the rectified camera looks in another direction than the original.
+func (r *Rectifier) rotated() bool {
+	return r.in.R != [9]float64{} && r.in.R != [9]float64{1, 0, 0, 0, 1, 0, 0, 0, 1}
+}
+
+// source is where a rectified pixel lies in the original picture, and the original's depth of what has the rectified depth 1.
+func (r *Rectifier) source(x, y float64, rotated bool) (u, v, c float64) {
 	a, b, c := (x-r.k[2])/r.k[0], (y-r.k[5])/r.k[4], 1.0
 	if rotated {
 		// R turns original rays into rectified ones; its transpose goes back.
 		m := r.in.R
 		a, b, c = m[0]*a+m[3]*b+m[6]*c, m[1]*a+m[4]*b+m[7]*c, m[2]*a+m[5]*b+m[8]*c
 		if c <= 0 {
-			return math.NaN(), math.NaN()
+			return math.NaN(), math.NaN(), c
 		}
 	}
 	dx, dy := r.in.distort(a/c, b/c)
-	return dx*r.in.K[0] + r.in.K[2], dy*r.in.K[4] + r.in.K[5]
+	return dx*r.in.K[0] + r.in.K[2], dy*r.in.K[4] + r.in.K[5], c
 }
 
 func cornerOf(u, v float64, width, height int) corner {

@@ -2,7 +2,6 @@ package imaging
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"image"
 	_ "image/jpeg" // the formats of sensor_msgs/CompressedImage
@@ -277,28 +276,4 @@ func leastBytes(data []byte, format string, width, height int) int {
 		return width * height / 1024 // a block of 64 pixels takes a bit at least: 512 to 1, and a margin
 	}
 	return 0
-}
-
-// Depth reads a depth image in metres: 16UC1 in millimetres or 32FC1 in metres (REP-118); 0 and NaN are unknown and become 0.
-func Depth(m *msgs.Image) ([]float32, error) {
-	size := map[string]int{"16UC1": 2, "mono16": 2, "32FC1": 4}[m.Encoding]
-	if size == 0 {
-		return nil, fmt.Errorf("depth image: encoding is %q, expected 16UC1 or 32FC1", m.Encoding)
-	}
-	row := int(m.Width) * size
-	if m.Width == 0 || m.Height == 0 || int64(m.Step) < int64(row) || int64(len(m.Data)) < int64(m.Step)*int64(m.Height-1)+int64(row) {
-		return nil, fmt.Errorf("depth image: %d×%d with step %d and %d bytes do not fit together", m.Width, m.Height, m.Step, len(m.Data))
-	}
-	var order binary.ByteOrder = binary.LittleEndian
-	if m.IsBigendian != 0 {
-		order = binary.BigEndian
-	}
-	out := make([]float32, 0, int(m.Width)*int(m.Height))
-	for y := range int(m.Height) {
-		src := m.Data[y*int(m.Step):]
-		for x := range int(m.Width) {
-			out = append(out, depthAt(src[x*size:], size, order))
-		}
-	}
-	return out, nil
 }

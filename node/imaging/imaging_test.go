@@ -268,20 +268,6 @@ func TestFromImageKinds(t *testing.T) {
 	}
 }
 
-func TestDepth(t *testing.T) {
-	d, err := Depth(&msgs.Image{Width: 2, Height: 1, Encoding: "16UC1", Step: 4, Data: []byte{0xDC, 5, 0, 0}})
-	if err != nil || d[0] != 1.5 || d[1] != 0 {
-		t.Errorf("%v %v", d, err)
-	}
-	d, err = Depth(&msgs.Image{Width: 2, Height: 1, Encoding: "32FC1", Step: 8, Data: []byte{0, 0, 0xC0, 0x3F, 0, 0, 0xC0, 0x7F}})
-	if err != nil || d[0] != 1.5 || d[1] != 0 {
-		t.Errorf("%v %v", d, err)
-	}
-	if _, err := Depth(&msgs.Image{Width: 2, Height: 1, Encoding: "rgb8"}); err == nil {
-		t.Error("rgb8 was taken for depth")
-	}
-}
-
 func FuzzDecode(f *testing.F) {
 	for name := range layouts {
 		f.Add(name, uint32(2), uint32(2), uint32(16), []byte("0123456789abcdef0123456789abcdef"))
