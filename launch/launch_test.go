@@ -58,7 +58,7 @@ func readXML(t *testing.T, name string) (f file) {
 
 // inputs are the names that a user has to remap, as one generation writes them.
 func inputs(private string) []string {
-	return []string{private + "image", private + "image/compressed", private + "camera_info", private + "map_points"}
+	return []string{private + "image", private + "image/compressed", private + "camera_info", private + "map_points", private + "depth", private + "depth/compressedDepth"}
 }
 
 func TestXML(t *testing.T) {
@@ -241,11 +241,12 @@ func TestCommandLineOfLaunchROS(t *testing.T) {
 	}
 	a, err := ros2.ParseArguments([]string{"node", "--transport", "ros2", "--model=", "--ros-args", "--log-level", "info", "--ros-args",
 		"-r", "__node:=stllm", "-r", "__ns:=/robot1", "--params-file", "stllm.yaml", "--params-file", made,
-		"-r", "~/image:=/cam/image_raw", "-r", "~/image/compressed:=/cam/image_raw/compressed", "-r", "~/camera_info:=/cam/camera_info", "-r", "~/map_points:=/map/points"})
+		"-r", "~/image:=/cam/image_raw", "-r", "~/image/compressed:=/cam/image_raw/compressed", "-r", "~/camera_info:=/cam/camera_info", "-r", "~/map_points:=/map/points",
+		"-r", "~/depth:=/cam/depth", "-r", "~/depth/compressedDepth:=/cam/depth/compressedDepth"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a.Name != "stllm" || a.Namespace != "/robot1" || len(a.Remaps) != 4 || strings.Join(a.Rest, " ") != "node --transport ros2 --model=" {
+	if a.Name != "stllm" || a.Namespace != "/robot1" || len(a.Remaps) != 6 || strings.Join(a.Rest, " ") != "node --transport ros2 --model=" {
 		t.Errorf("%+v", a)
 	}
 	p, want := params.Default(), params.Default()

@@ -13,6 +13,7 @@ ARGUMENTS = [
     ("image", "/camera/color/image_raw", "image topic; image/compressed goes with it"),
     ("camera_info", "/camera/color/camera_info", "camera_info topic"),
     ("map_points", "/map/points", "PointCloud2 of the map"),
+    ("depth", "/camera/aligned_depth_to_color/image_raw", "depth images registered to the colour camera, used with a model that wants them; depth/compressedDepth goes with it"),
     ("use_sim_time", "false", "take the time from /clock"),
     ("autostart", "true", "load the model and start at once; false: wait for a lifecycle manager"),
     ("log_level", "info", "debug, info, warn, error or fatal"),
@@ -51,6 +52,8 @@ def generate_launch_description():
             ("~/image/compressed", [value["image"], "/compressed"]),
             ("~/camera_info", value["camera_info"]),
             ("~/map_points", value["map_points"]),
+            ("~/depth", value["depth"]),
+            ("~/depth/compressedDepth", [value["depth"], "/compressedDepth"]),
         ],
     )
     rviz = Node(

@@ -13,12 +13,12 @@ import (
 // ranges. The zero value is not valid, use [Default].
 type Parameters struct {
 	// Inputs and frames of reference.
-	FixedFrame, ImageTopic, ImageTransport, CameraInfoTopic, MapTopic, ExtrinsicsFile string
-	UseSimTime                                                                        bool
+	FixedFrame, ImageTopic, ImageTransport, CameraInfoTopic, MapTopic, DepthTopic, DepthTransport, ExtrinsicsFile string
+	UseSimTime                                                                                                    bool
 
 	// From images to the window. Times in seconds.
-	TFTimeout, TFCache, MinFrameInterval, WindowDuration, StaleCameraTimeout float64
-	WindowMaxFrames, WindowMaxMB, Frames, ImageQueue, TFQueue                int64
+	TFTimeout, TFCache, DepthTolerance, DepthTimeout, MinFrameInterval, WindowDuration, StaleCameraTimeout float64
+	WindowMaxFrames, WindowMaxMB, Frames, ImageQueue, TFQueue                                              int64
 
 	// The map.
 	MapMaxPoints int64

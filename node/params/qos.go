@@ -2,7 +2,7 @@ package params
 
 import "github.com/stllm/stllm/node/transport"
 
-// QoSImage is that of both image topics.
+// QoSImage is that of both image topics and of both depth topics.
 func (p *Parameters) QoSImage() transport.QoS {
 	return transport.QoS{Reliability: transport.Reliability(p.QoSImageReliability), Durability: transport.Volatile, Depth: int(p.QoSImageDepth)}
 }

@@ -66,7 +66,7 @@ func (r *Robot) Quiet(ctx context.Context) error {
 // setActive is SetActive in the state goroutine.
 func (r *Robot) setActive(req activeReq) {
 	r.s.active = req.active
-	r.s.imageSource = -1 // subscriptions are made anew
+	r.s.imageSource, r.s.depth.source = -1, -1 // subscriptions are made anew
 	if !req.active {
 		for _, q := range r.s.queue {
 			r.refuse(q, msgs.AnswerErrorModelNotReady, inactiveSentence)
@@ -80,6 +80,7 @@ func (r *Robot) setActive(req activeReq) {
 		}
 		r.s.encoded += uint64(len(r.s.encodeQueue)) // no longer waited for
 		r.s.waiting, r.s.encodeQueue = nil, nil
+		r.s.depth.forget()
 	}
 	req.done <- struct{}{}
 }
@@ -118,6 +119,11 @@ func (r *Robot) connectInputs() error {
 			return err
 		}
 	}
+	if r.measures {
+		if err := r.connectDepth(); err != nil {
+			return err
+		}
+	}
 	r.log.Info().Str("image", names.image).Str("camera_info", names.info).Str("map", names.mapPoints).Str("fixed_frame", p.FixedFrame).Msg("listening")
 	return nil
 }
@@ -135,8 +141,11 @@ func (r *Robot) subscribe(always bool, k kind, source int, name string, sample m
 	if always {
 		e.always = append(e.always, s)
 	}
-	if k == kindImage {
+	switch k {
+	case kindImage:
 		e.images[source] = s
+	case kindDepth:
+		e.depths[source] = s
 	}
 	return nil
 }
@@ -155,6 +164,7 @@ func (r *Robot) disconnectInputs() {
 		return true
 	})
 	clear(e.images)
+	clear(e.depths)
 	e.mu.Unlock()
 	for _, s := range ended {
 		_ = s.Close() // nothing can be done about it

@@ -54,7 +54,7 @@ func (r *Robot) snapshot(q *question) (code uint16, sentence string) {
 		},
 	}
 	for _, f := range q.outcome.Frames {
-		q.request.Frames = append(q.request.Frames, stllm.Frame{Stamp: f.Stamp, Pose: f.Pose, K: f.K, Width: f.Width, Height: f.Height, Features: f.Features})
+		q.request.Frames = append(q.request.Frames, stllm.Frame{Stamp: f.Stamp, Pose: f.Pose, K: f.K, Width: f.Width, Height: f.Height, Features: f.Features, Depth: f.Depth})
 	}
 	q.ready = true
 	return msgs.AnswerErrorNone, ""

@@ -128,6 +128,7 @@ func (r *Robot) decodeFrame(job *frameJob, lenses rectifiers) {
 	}
 	img = job.img
 	job.frame = window.Frame{Seq: job.seq, Stamp: job.stamp, FrameID: job.frameID, Pose: job.pose, K: lens.K(), Width: img.Width, Height: img.Height}
+	job.measure(lens)
 	if w := r.cfg.ThumbWidth; w > 0 {
 		if w >= img.Width {
 			job.frame.Thumb = img

@@ -18,8 +18,8 @@ import (
 
 // endpoints are the robot's ends of topics, services and actions. Made once, by connect.
 type endpoints struct {
-	imageTopic, compressedTopic, infoTopic, mapTopic string
-	streamInterval                                   atomic.Int64 // ns
+	imageTopic, compressedTopic, infoTopic, mapTopic, depthTopic string
+	streamInterval                                               atomic.Int64 // ns
 
 	answer, answerText, answerStream, markers, path, diagnostics transport.Publisher
 
@@ -28,11 +28,12 @@ type endpoints struct {
 	subs    []transport.Subscription
 	pubs    []transport.Publisher
 	images  []transport.Subscription // by source number
+	depths  []transport.Subscription // likewise
 	always  []transport.Subscription // of subs, those that an inactive robot keeps
 	failed  atomic.Uint64            // publications that the transport refused
 }
 
-// sources of images.
+// sources of images and of depth images.
 const (
 	sourceRaw = iota
 	sourceCompressed
@@ -46,8 +47,8 @@ func (r *Robot) connect() error {
 	if err != nil {
 		return err
 	}
-	e.images = make([]transport.Subscription, 2)
-	e.imageTopic, e.compressedTopic, e.infoTopic, e.mapTopic = names.image, names.compressed, names.info, names.mapPoints
+	e.images, e.depths = make([]transport.Subscription, 2), make([]transport.Subscription, 2)
+	e.imageTopic, e.compressedTopic, e.infoTopic, e.mapTopic, e.depthTopic = names.image, names.compressed, names.info, names.mapPoints, names.depth
 
 	publish := func(to *transport.Publisher, name string, sample msgs.Message, qos transport.QoS) {
 		if err != nil {
@@ -86,8 +87,8 @@ func (r *Robot) connect() error {
 	return r.serve()
 }
 
-// inputNames are resolved topic names.
-type inputNames struct{ image, compressed, info, mapPoints string }
+// inputNames are resolved topic names; those of depth are empty where none is wanted.
+type inputNames struct{ image, compressed, info, mapPoints, depth, compressedDepth string }
 
 // resolveInputs applies remaps. A camera_info or compressed topic that is not remapped itself lies beside the image.
 func resolveInputs(t transport.Transport, p *params.Parameters) (n inputNames, err error) {
@@ -102,6 +103,17 @@ func resolveInputs(t transport.Transport, p *params.Parameters) (n inputNames, e
 	}
 	if n.compressed == t.Name()+"/image/compressed" {
 		n.compressed = n.image + "/compressed"
+	}
+	if p.DepthTopic != "" {
+		if n.depth, err = t.Resolve(p.DepthTopic); err != nil {
+			return n, fmt.Errorf("depth_topic: %w", err)
+		}
+		if n.compressedDepth, err = t.Resolve(p.DepthTopic + "/compressedDepth"); err != nil {
+			return n, fmt.Errorf("depth_topic: %w", err)
+		}
+		if n.compressedDepth == t.Name()+"/depth/compressedDepth" {
+			n.compressedDepth = n.depth + "/compressedDepth"
+		}
 	}
 	if p.CameraInfoTopic != "" {
 		if n.info, err = t.Resolve(p.CameraInfoTopic); err != nil {
@@ -144,14 +156,15 @@ func transformOf(t geometry.Transform) msgs.Transform {
 	}
 }
 
-// keepImageSource closes the other image subscription, so that the wire does not carry each picture twice.
-func (e *endpoints) keepImageSource(source int) {
+// keepSource closes the other subscription of a list (images or depths), so that the wire does not carry each picture twice. A
+// source of -1 closes all.
+func (e *endpoints) keepSource(list *[]transport.Subscription, source int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for i, s := range e.images {
+	for i, s := range *list {
 		if i != source && s != nil {
 			e.subs = slices.DeleteFunc(e.subs, func(o transport.Subscription) bool { return o == s })
-			e.images[i] = nil
+			(*list)[i] = nil
 			go s.Close() // may wait for a delivery that waits for us
 		}
 	}

@@ -124,10 +124,13 @@ func TestNames(t *testing.T) {
 		change func(*params.Parameters)
 		want   inputNames
 	}{
-		{nil, nil, inputNames{"/n/image", "/n/image/compressed", "/n/camera_info", "/n/map_points"}},
-		{map[string]string{"~image": "/c/rgb/image_raw"}, nil, inputNames{"/c/rgb/image_raw", "/c/rgb/image_raw/compressed", "/c/rgb/camera_info", "/n/map_points"}},
-		{map[string]string{"~image": "/c/image", "~camera_info": "/k", "~image/compressed": "/jpeg"}, nil, inputNames{"/c/image", "/jpeg", "/k", "/n/map_points"}},
-		{nil, func(p *params.Parameters) { p.ImageTopic, p.CameraInfoTopic, p.MapTopic = "/a/b", "/i", "/m" }, inputNames{"/a/b", "/a/b/compressed", "/i", "/m"}},
+		{nil, nil, inputNames{"/n/image", "/n/image/compressed", "/n/camera_info", "/n/map_points", "/n/depth", "/n/depth/compressedDepth"}},
+		{map[string]string{"~image": "/c/rgb/image_raw"}, nil, inputNames{"/c/rgb/image_raw", "/c/rgb/image_raw/compressed", "/c/rgb/camera_info", "/n/map_points", "/n/depth", "/n/depth/compressedDepth"}},
+		{map[string]string{"~image": "/c/image", "~camera_info": "/k", "~image/compressed": "/jpeg"}, nil, inputNames{"/c/image", "/jpeg", "/k", "/n/map_points", "/n/depth", "/n/depth/compressedDepth"}},
+		{nil, func(p *params.Parameters) { p.ImageTopic, p.CameraInfoTopic, p.MapTopic = "/a/b", "/i", "/m" }, inputNames{"/a/b", "/a/b/compressed", "/i", "/m", "/n/depth", "/n/depth/compressedDepth"}},
+		{map[string]string{"~depth": "/c/aligned/image_raw"}, nil, inputNames{"/n/image", "/n/image/compressed", "/n/camera_info", "/n/map_points", "/c/aligned/image_raw", "/c/aligned/image_raw/compressedDepth"}},
+		{map[string]string{"~depth/compressedDepth": "/d"}, nil, inputNames{"/n/image", "/n/image/compressed", "/n/camera_info", "/n/map_points", "/n/depth", "/d"}},
+		{nil, func(p *params.Parameters) { p.DepthTopic = "" }, inputNames{"/n/image", "/n/image/compressed", "/n/camera_info", "/n/map_points", "", ""}},
 	} {
 		node, err := mem.NewGraph().Node("/n", c.remaps)
 		if err != nil {

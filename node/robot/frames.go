@@ -30,18 +30,31 @@ type frameJob struct {
 	received int64
 	deadline time.Duration // of its wait for camera_info and transforms
 	waitErr  error         // what it waits for
+	depth    *depthImage   // the nearest one that has come; nil: none
+	depthBy  time.Duration // until when it waits for a nearer one
+	lack     depthLack     // why it has none
 
 	// Known once it is posed.
 	pose   geometry.Transform
 	camera *camera
 	epoch  uint64
 	model  stllm.Model
+	use    stllm.DepthUse
 
 	// Made by the workers.
 	img    *imaging.RGB
 	frame  window.Frame
 	cause  Cause
 	detail string
+	misfit error // why its depth image is of no use
+}
+
+// expiry is when its wait ends.
+func (j *frameJob) expiry() time.Duration {
+	if errors.Is(j.waitErr, errNoDepth) {
+		return j.depthBy
+	}
+	return j.deadline
 }
 
 func newFrameJob(in input) *frameJob {
@@ -65,15 +78,17 @@ func imageHeader(m msgs.Message) msgs.Header {
 func (r *Robot) image(in input) {
 	r.s.images.add(1)
 	job := newFrameJob(in)
+	job.depthBy = job.deadline + params.Seconds(r.s.params.DepthTimeout)
 	job.deadline += params.Seconds(r.s.params.TFTimeout)
 	if r.s.imageSource < 0 {
 		r.s.imageSource = in.source
-		r.ends.keepImageSource(in.source)
+		r.ends.keepSource(&r.ends.images, in.source)
 	}
 	if in.source != r.s.imageSource {
 		r.drop(job, CauseOtherTransport, "")
 		return
 	}
+	r.s.imageFrame = job.frameID
 	if !r.guarded(job.stamp) {
 		r.s.lastImage = max(r.s.lastImage, job.stamp)
 		r.s.lastLag = 0
@@ -96,12 +111,17 @@ func (r *Robot) image(in input) {
 		r.drop(job, CauseTimeJump, "its stamp is from before the clock went back")
 	default:
 		r.s.waiting = append(r.s.waiting, job)
+		r.matchDepth(job)
 		if r.pose(job) {
 			return
 		}
 		if len(r.s.waiting) > int(r.s.params.ImageQueue) {
 			oldest := r.s.waiting[0]
 			r.s.waiting = slices.Delete(r.s.waiting, 0, 1)
+			if errors.Is(oldest.waitErr, errNoDepth) {
+				r.withoutDepth(oldest)
+				return
+			}
 			r.drop(oldest, CauseQueueFull, "it waited while image_queue newer images came: "+explain(oldest.waitErr))
 		}
 	}
@@ -161,8 +181,12 @@ func (r *Robot) pose(job *frameJob) bool {
 		r.drop(job, CauseBadPose, "the transform has a number that is not finite")
 		return true
 	}
-	leave()
 	job.pose = t.Normalized()
+	if r.awaitsDepth(job) {
+		job.waitErr = errNoDepth
+		return false
+	}
+	leave()
 	r.queueFrame(job)
 	return true
 }
@@ -196,7 +220,7 @@ func (r *Robot) queueFrame(job *frameJob) {
 	if r.s.recent = append(r.s.recent, job.stamp); len(r.s.recent) > 64 {
 		r.s.recent = slices.Delete(r.s.recent, 0, 1)
 	}
-	job.epoch, job.model = r.s.epoch, r.s.model
+	job.epoch, job.model, job.use = r.s.epoch, r.s.model, r.s.depth.use
 	r.s.encodeQueue = append(r.s.encodeQueue, job)
 	r.s.submitted++
 	r.feedEncoder()
@@ -223,11 +247,15 @@ func (r *Robot) expireFrames() {
 	now := r.now()
 	for i := 0; i < len(r.s.waiting); {
 		job := r.s.waiting[i]
-		if job.deadline >= now {
+		if job.expiry() >= now {
 			i++
 			continue
 		}
 		r.s.waiting = slices.Delete(r.s.waiting, i, i+1)
+		if errors.Is(job.waitErr, errNoDepth) {
+			r.withoutDepth(job)
+			continue
+		}
 		cause := CauseTFTimeout
 		if errors.Is(job.waitErr, errNoCameraInfo) {
 			cause = CauseNoCameraInfo
@@ -250,6 +278,7 @@ func (r *Robot) frameEncoded(job *frameJob) {
 		r.drop(job, CauseDuplicate, "")
 	default:
 		r.s.stats.frames.add(1)
+		r.countDepth(job)
 		r.s.cleared = false
 		r.s.dirty = true
 		if r.cfg.OnFrame != nil {
@@ -272,7 +301,7 @@ func (r *Robot) epochCause() Cause {
 // drop counts and tells of an image that does not enter the window.
 func (r *Robot) drop(job *frameJob, cause Cause, detail string) {
 	d := Drop{Seq: job.seq, Stamp: job.stamp, FrameID: job.frameID, Received: job.received, Cause: cause, Detail: detail}
-	job.msg, job.img = nil, nil
+	job.msg, job.img, job.depth = nil, nil, nil
 	r.s.drops[cause]++
 	r.s.lastDrop = d
 	if r.cfg.OnDrop != nil {

@@ -16,6 +16,7 @@ const (
 	kindTF
 	kindTFStatic
 	kindMap
+	kindDepth // sensor_msgs/Image or CompressedImage
 	kindQuestion
 	kindTick // nothing but the passing of time
 	kinds
@@ -25,7 +26,7 @@ const (
 type input struct {
 	kind     kind
 	msg      msgs.Message
-	source   int           // of images: which subscription
+	source   int           // of images and depth images: which subscription
 	seq      uint64        // of images: counted from 0
 	received int64         // ns, the transport's clock
 	elapsed  time.Duration // of the clock that waits are measured with

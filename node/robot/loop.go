@@ -139,6 +139,8 @@ func (r *Robot) takeInputs() {
 			r.transforms(in)
 		case kindMap:
 			r.mapMessage(in)
+		case kindDepth:
+			r.depthImage(in)
 		case kindQuestion:
 			r.topicQuestion(in)
 		}
@@ -156,7 +158,7 @@ func (r *Robot) takeInputs() {
 	}
 }
 
-var kindNames = [kinds]string{"images", "camera_info", "/tf", "/tf_static", "map_points", "questions", "ticks"}
+var kindNames = [kinds]string{"images", "camera_info", "/tf", "/tf_static", "map_points", "depth images", "questions", "ticks"}
 
 // now is the clock of waits.
 func (r *Robot) now() time.Duration {
@@ -171,7 +173,7 @@ func (r *Robot) nextExpiry() time.Duration {
 	d := time.Hour
 	if r.cfg.Elapsed == nil {
 		for _, job := range r.s.waiting {
-			d = min(d, job.deadline-r.now())
+			d = min(d, job.expiry()-r.now())
 		}
 		if m := r.s.maps.waiting; m != nil {
 			d = min(d, m.deadline-r.now())
@@ -223,7 +225,7 @@ func (r *Robot) jump(j transport.Jump) {
 	now := r.cfg.Transport.Clock().Now()
 	// Of what is still to be taken in, intrinsics, static transforms and maps hold for the new time as well.
 	old := r.intake.dropIf(func(in input) bool {
-		return (in.kind == kindImage || in.kind == kindTF || in.kind == kindQuestion) && in.received > now
+		return (in.kind == kindImage || in.kind == kindTF || in.kind == kindQuestion || in.kind == kindDepth) && in.received > now
 	})
 	for _, in := range old {
 		switch in.kind {
@@ -234,8 +236,12 @@ func (r *Robot) jump(j transport.Jump) {
 			r.s.tfRejected["from before a time jump"]++
 		case kindQuestion:
 			r.topicQuestion(in) // into the queue, which is cleared below
+		case kindDepth:
+			r.s.depth.images++
+			r.s.depth.refused[depthJump]++
 		}
 	}
+	r.s.depth.forget()
 	r.s.tf.Clear(true) // static transforms hold for all times, and a latched publisher does not send them again
 	frames := r.clearWindow(CauseTimeJump)
 	r.s.cameras.forgetStamps()
@@ -269,6 +275,8 @@ func (r *Robot) clearWindow(cause Cause) int {
 
 func (r *Robot) setModel(req modelReq) {
 	r.s.model, r.s.modelErr = req.model, req.err
+	r.s.depth.forget()
+	r.s.depth.use = r.depthUse(req.model)
 	r.clearWindow(CauseModelNotReady)
 	r.s.maps.reset()
 	if req.model != nil {

@@ -193,6 +193,15 @@ func (g *rig) lock(f func()) {
 	f()
 }
 
+// rigLock guards what a test shares with a robot's callbacks.
+type rigLock struct{ mu sync.Mutex }
+
+func (l *rigLock) lock(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f()
+}
+
 func listen[M msgs.Message](g *rig, topic string, take func(M)) {
 	g.t.Helper()
 	var sample M

@@ -75,8 +75,9 @@ type Robot struct {
 	ends   endpoints
 	work   sync.WaitGroup
 
-	activity  sync.Mutex // one SetActive after the other
+	activity  sync.Mutex // one SetActive or SetModel after the other
 	connected bool       // to camera, TF and map; under activity
+	measures  bool       // the model wants depth; under activity
 
 	// Requests to the state goroutine.
 	chAsk    chan *question
@@ -113,7 +114,9 @@ type state struct {
 	window      *window.Window
 	epoch       uint64 // raised when the window is cleared; results of older work are dropped
 	cameras     cameras
-	imageSource int // subscription that delivers images, -1 before the first
+	imageFrame  string // of the last image
+	imageSource int    // subscription that delivers images, -1 before the first
+	depth       depthState
 	waiting     []*frameJob
 	encodeQueue []*frameJob
 	encoding    int      // jobs with the workers
@@ -170,7 +173,7 @@ func New(cfg Config) (*Robot, error) {
 		cfg: cfg, log: cfg.Log, done: make(chan struct{}), start: time.Now(),
 		intake: newIntake([kinds]int{
 			kindImage: int(p.ImageQueue), kindCameraInfo: 1000, kindTF: int(p.TFQueue), kindTFStatic: 1000,
-			kindMap: 2, kindQuestion: 1000, kindTick: 1000,
+			kindMap: 2, kindDepth: maxDepths, kindQuestion: 1000, kindTick: 1000,
 		}, cfg.Lossless),
 		chAsk: make(chan *question), chClear: make(chan chan int), chParams: make(chan paramsReq), chModel: make(chan modelReq),
 		chActive: make(chan activeReq), chQuiet: make(chan chan struct{}), chSettle: make(chan chan struct{}), chStatus: make(chan chan Status), chWake: make(chan struct{}, 1),
@@ -181,9 +184,11 @@ func New(cfg Config) (*Robot, error) {
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
 	r.s = state{
 		params: cfg.Params, model: cfg.Model, active: !cfg.Inactive, tf: buffer, tfRejected: map[string]uint64{}, window: win,
-		imageSource: -1, drops: map[Cause]uint64{}, events: map[transport.EventKind]uint64{}, troubles: map[string]string{},
+		depth: newDepthState(), imageSource: -1, drops: map[Cause]uint64{}, events: map[transport.EventKind]uint64{}, troubles: map[string]string{},
 		repeats: repeats{now: func() time.Duration { return time.Since(r.start) }, seen: map[string]*repeat{}},
 	}
+	r.s.depth.use = r.depthUse(cfg.Model)
+	r.measures = r.s.depth.use.Grid > 0
 	if err := r.connect(); err != nil {
 		r.cancel(errShutdown)
 		r.intake.close()
@@ -294,14 +299,18 @@ type modelReq struct {
 }
 
 // SetModel gives the robot its model once it is loaded, or says why there is none (err). Frames and map of another model are
-// forgotten.
+// forgotten. Depth is listened to as the model wants it.
 func (r *Robot) SetModel(ctx context.Context, m stllm.Model, err error) error {
+	r.activity.Lock()
+	defer r.activity.Unlock()
 	c := make(chan struct{}, 1)
 	if err := request(ctx, r, r.chModel, modelReq{m, err, c}); err != nil {
 		return fmt.Errorf("set model: %w", err)
 	}
-	_, err = wait(ctx, r, c)
-	return err
+	if _, err = wait(ctx, r, c); err != nil {
+		return err
+	}
+	return r.followModel(m)
 }
 
 type paramsReq struct {

@@ -54,6 +54,7 @@ type Status struct {
 	Drops       map[Cause]uint64
 	LastDrop    Drop
 	LastImage   int64 // ns, stamp of the newest image; 0 before the first
+	Depth       DepthStatus
 	CameraInfos uint64
 	CameraError string // why the latest camera_info cannot be used
 	Waiting     int    // images that wait for camera_info or transforms
@@ -90,7 +91,7 @@ func (r *Robot) status() Status {
 	s := &r.s
 	st := Status{
 		Images: s.images.total, Frames: s.stats.frames.total, Drops: maps.Clone(s.drops), LastDrop: s.lastDrop, LastImage: s.lastImage,
-		CameraInfos: s.cameras.count, Waiting: len(s.waiting), Encoding: s.encoding + len(s.encodeQueue), Window: s.window.Stats(),
+		Depth: s.depth.status(), CameraInfos: s.cameras.count, Waiting: len(s.waiting), Encoding: s.encoding + len(s.encodeQueue), Window: s.window.Stats(),
 		TFFrames: s.tf.Frames(), TFRejected: maps.Clone(s.tfRejected),
 		MapWorking: s.maps.working(), MapError: s.maps.failed, Maps: s.maps.received, MapFailures: s.maps.failures,
 		ModelState: "ready", Asked: s.stats.asked, Answered: s.stats.answered, Errors: maps.Clone(s.stats.errors), Queued: len(s.queue),
@@ -190,6 +191,7 @@ func (r *Robot) cameraStatus(st *Status, clock int64, hz float64) msgs.Diagnosti
 	case st.CameraError != "":
 		set(d, msgs.DiagnosticStatusError, "%s", st.CameraError)
 	}
+	st.Depth.report(d)
 	add(d, "image rate (Hz)", hz)
 	add(d, "images", st.Images)
 	add(d, "camera_info messages", st.CameraInfos)

@@ -23,12 +23,13 @@ type Frame struct {
 	Width    int                // of the rectified picture, pixels
 	Height   int
 	Features stllm.FrameFeatures
+	Depth    []float32    // measured for the model's patches, metres along the optical axis, 0 for none; nil: no depth belongs to it
 	Thumb    *imaging.RGB // small picture for people; nil when not kept
 }
 
 // bytes is what a frame weighs.
 func (f *Frame) bytes() int {
-	n := 256
+	n := 256 + 4*len(f.Depth)
 	if f.Features != nil {
 		n += f.Features.Bytes()
 	}
