@@ -96,7 +96,7 @@ func NewSession(env *Environment, m *graph.Model, o Options) (*Session, error) {
 			}
 		}
 	}
-	s := &Session{name: m.Name, inputs: m.Inputs, outputs: m.Outputs}
+	s := &Session{name: m.Name, inputs: bare(m.Inputs), outputs: bare(m.Outputs)}
 	switch {
 	case device == CUDA && (o.Shrink || o.Lean):
 		s.shrink = "gpu:" + index
@@ -142,6 +142,15 @@ func appendCUDA(so *ort.SessionOptions, index string) error {
 		return fmt.Errorf("CUDA device %s: %w", index, err)
 	}
 	return nil
+}
+
+// bare are values without the graph that they are of, whose weights would otherwise stay in memory with them.
+func bare(vs []*graph.Value) []*graph.Value {
+	out := make([]*graph.Value, len(vs))
+	for i, v := range vs {
+		out[i] = &graph.Value{Name: v.Name, DType: v.DType, Shape: v.Shape}
+	}
+	return out
 }
 
 func names(vs []*graph.Value) []string {
@@ -195,7 +204,7 @@ func (s *Session) Run(ctx context.Context, in, into Values) (Values, error) {
 		}
 	}
 	for name := range into {
-		if !slices.Contains(names(s.outputs), name) {
+		if !slices.ContainsFunc(s.outputs, func(v *graph.Value) bool { return v.Name == name }) {
 			return nil, fmt.Errorf("session %s: output %s is not one of %v", s.name, name, names(s.outputs))
 		}
 	}

@@ -296,22 +296,29 @@ func (n *Network) align(ctx context.Context, req Request, frames *frameFeatures,
 		}
 		session = n.looker
 	}
-	out, err := session.Run(ctx, in, nil)
-	if err != nil {
-		return nil, nil, err
+	rows := c.QFormerConfig.NumQueryTokens
+	if c.RobotConfig != nil && c.RobotConfig.SequenceTokens {
+		rows += in["images"].Shape()[0] + in["text"].Shape()[0]
 	}
-	defer out.Close()
-	spatial, err := out["prefix"].Floats()
+	spatial := make([]float32, rows*c.HiddenSize)
+	prefix, err := ort.New(spatial, rows, c.HiddenSize)
 	if err != nil {
 		return nil, nil, fmt.Errorf("align: %w", err)
 	}
+	// What ONNX Runtime allocates for an output keeps much of a run's memory from being given back with it.
+	out, err := session.Run(ctx, in, ort.Values{"prefix": prefix})
+	if err != nil {
+		prefix.Close()
+		return nil, nil, err
+	}
+	defer out.Close()
 	var evidence *Evidence
 	if req.Evidence {
 		if evidence, err = n.evidence(out, len(req.Frames), len(p.QFormer), places); err != nil {
 			return nil, nil, err
 		}
 	}
-	return append([]float32(nil), spatial...), evidence, nil
+	return spatial, evidence, nil
 }
 
 // project gives STLLM-3D's spatial tokens: one for every place of the map [N·LLM]. Nothing looks at them before the language
@@ -321,21 +328,22 @@ func (n *Network) project(ctx context.Context, places *mapFeatures) ([]float32, 
 	if len(places.features) == 0 {
 		return nil, nil // left out
 	}
-	points, err := ort.New(places.features, len(places.features)/width, width)
+	rows := len(places.features) / width
+	points, err := ort.New(places.features, rows, width)
 	if err != nil {
 		return nil, fmt.Errorf("project the map: %w", err)
 	}
 	defer points.Close()
-	out, err := n.aligner.Run(ctx, ort.Values{"points": points}, nil)
-	if err != nil {
-		return nil, err
-	}
-	defer out.Close()
-	spatial, err := out["prefix"].Floats()
+	spatial := make([]float32, rows*n.cfg.HiddenSize)
+	prefix, err := ort.New(spatial, rows, n.cfg.HiddenSize)
 	if err != nil {
 		return nil, fmt.Errorf("project the map: %w", err)
 	}
-	return append([]float32(nil), spatial...), nil
+	defer prefix.Close()
+	if _, err := n.aligner.Run(ctx, ort.Values{"points": points}, ort.Values{"prefix": prefix}); err != nil {
+		return nil, err
+	}
+	return spatial, nil
 }
 
 // embed looks up rows of the embedding table, which stays in its file.

@@ -114,14 +114,14 @@ func (n *Network) pointSession() (*ort.Session, error) {
 		if err != nil {
 			return fmt.Errorf("point encoder: %w", err)
 		}
-		b.G.Output("out", out)
+		b.G.OutputAs("out", out)
 		return nil
 	})
 }
 
 // EncodeMap runs the voxeliser and the point encoder.
 func (n *Network) EncodeMap(ctx context.Context, cloud *scene.Cloud) (MapFeatures, error) {
-	m, err := n.encodeMap(cloud, func(feeds []network.Feed) ([]float32, error) { return n.runPoints(ctx, feeds) })
+	m, err := n.encodeMap(cloud, func(feeds []network.Feed, places int) ([]float32, error) { return n.runPoints(ctx, feeds, places) })
 	if err != nil {
 		return nil, err
 	}
@@ -129,12 +129,12 @@ func (n *Network) EncodeMap(ctx context.Context, cloud *scene.Cloud) (MapFeature
 }
 
 // encodeMap is a map whose features come from run, which may have them from an earlier time.
-func (n *Network) encodeMap(cloud *scene.Cloud, run func(feeds []network.Feed) ([]float32, error)) (*mapFeatures, error) {
+func (n *Network) encodeMap(cloud *scene.Cloud, run func(feeds []network.Feed, places int) ([]float32, error)) (*mapFeatures, error) {
 	m, feeds, err := n.mapInputs(cloud)
 	if err != nil {
 		return nil, fmt.Errorf("encode the map: %w", &InputError{err})
 	}
-	if m.features, err = run(feeds); err != nil {
+	if m.features, err = run(feeds, m.Voxels()); err != nil {
 		return nil, fmt.Errorf("encode the map: %w", err)
 	}
 	if got, want := len(m.features), m.Voxels()*n.cfg.PcdFeatureDim; got != want {
@@ -143,8 +143,9 @@ func (n *Network) encodeMap(cloud *scene.Cloud, run func(feeds []network.Feed) (
 	return m, nil
 }
 
-// runPoints gives the point encoder's features [N·D].
-func (n *Network) runPoints(ctx context.Context, feeds []network.Feed) ([]float32, error) {
+// runPoints gives the point encoder's features of so many places [N·D]. They are written where they stay: what ONNX Runtime
+// allocates would be there a second time, and keep the memory of a run from being given back with it.
+func (n *Network) runPoints(ctx context.Context, feeds []network.Feed, places int) ([]float32, error) {
 	in := ort.Values{}
 	defer in.Close()
 	var err error
@@ -153,16 +154,16 @@ func (n *Network) runPoints(ctx context.Context, feeds []network.Feed) ([]float3
 			return nil, fmt.Errorf("input %s: %w", f.Name, err)
 		}
 	}
-	out, err := n.points.Run(ctx, in, nil)
+	features := make([]float32, places*n.cfg.PcdFeatureDim)
+	out, err := ort.New(features, places, n.cfg.PcdFeatureDim)
 	if err != nil {
 		return nil, err
 	}
 	defer out.Close()
-	features, err := out["out"].Floats()
-	if err != nil {
+	if _, err := n.points.Run(ctx, in, ort.Values{"out": out}); err != nil {
 		return nil, err
 	}
-	return append([]float32(nil), features...), nil
+	return features, nil
 }
 
 func tensorOf(f network.Feed) (*ort.Tensor, error) {

@@ -85,8 +85,8 @@ func (f *Frozen) Picture(ctx context.Context, img *imaging.RGB) ([]float32, erro
 // Map gives a map's places and the point encoder's features of them [N·D]. keep, which may be nil, is asked for the features and
 // may have them from an earlier call with the same cloud instead of making them.
 func (f *Frozen) Map(ctx context.Context, cloud *scene.Cloud, keep func(make func() ([]float32, error)) ([]float32, error)) (MapFeatures, []float32, error) {
-	m, err := f.n.encodeMap(cloud, func(feeds []network.Feed) ([]float32, error) {
-		run := func() ([]float32, error) { return f.n.runPoints(ctx, feeds) }
+	m, err := f.n.encodeMap(cloud, func(feeds []network.Feed, places int) ([]float32, error) {
+		run := func() ([]float32, error) { return f.n.runPoints(ctx, feeds, places) }
 		if keep == nil {
 			return run()
 		}

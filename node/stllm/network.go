@@ -178,6 +178,7 @@ func (n *Network) sessions(ctx context.Context) (err error) {
 		n.opt.Progress(n.loaded.part, n.loaded.total, n.loaded.total)
 	}
 	debug.FreeOSMemory() // the sessions have copies of the small weights and of the graphs that they were made of
+	ort.Trim()
 	return nil
 }
 

@@ -266,11 +266,14 @@ func QFormerWeights(i int) string { return fmt.Sprintf("qformer.encoder.layer.%d
 // CrossAttends tells whether layer i looks at the memory.
 func CrossAttends(q config.QFormer, i int) bool { return i%q.CrossAttentionFrequency == 0 }
 
-// QFormerQueries are queries of x and keys and values of source, of the width sourceSize, in an attention.
+// QFormerQueries are queries of x and keys and values of source, of the width sourceSize, in an attention. The queries stand last
+// in the graph: of what an attention needs ONNX Runtime first makes what stands last, and all that this needs in turn. Were that the
+// keys or the values, those of every layer would be made before the first layer runs, and lie in memory at a time.
 func (b *Builder) QFormerQueries(x, source *graph.Value, prefix string, q config.QFormer, sourceSize int) (query, key, value *graph.Value) {
 	d := q.HiddenSize
-	return b.Linear(x, prefix+"attention.query", d, d, true), b.Linear(source, prefix+"attention.key", sourceSize, d, true),
-		b.Linear(source, prefix+"attention.value", sourceSize, d, true)
+	key = b.Linear(source, prefix+"attention.key", sourceSize, d, true)
+	value = b.Linear(source, prefix+"attention.value", sourceSize, d, true)
+	return b.Linear(x, prefix+"attention.query", d, d, true), key, value
 }
 
 // QFormerAttended adds what x has attended to: output projection, residual, post-norm.
