@@ -21,7 +21,7 @@ import (
 func BenchmarkQuestion(b *testing.B) {
 	env := orttest.Environment(b)
 	dir := b.TempDir()
-	if err := nano.Init(b.Context(), dir, "nano", 1, nil); err != nil {
+	if err := nano.Init(b.Context(), dir, nano.Options{Config: "nano", Seed: 1}); err != nil {
 		b.Fatal(err)
 	}
 	model, err := stllm.Load(b.Context(), env, dir, stllm.Options{Log: zerolog.Nop()})

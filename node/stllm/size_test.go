@@ -120,7 +120,7 @@ func TestQuantisedFolder(t *testing.T) {
 	}{{"nano", 32, ""}, {"nano", 64, ""}, {"published-tiny", 32, checkpoint.F32}} { // the last is stored in bfloat16
 		block := c.block
 		dir := filepath.Join(t.TempDir(), "model")
-		if err := nano.Init(t.Context(), dir, c.name, 3, nil); err != nil {
+		if err := nano.Init(t.Context(), dir, nano.Options{Config: c.name, Seed: 3}); err != nil {
 			t.Fatal(err)
 		}
 		var done, total int64
@@ -147,7 +147,7 @@ func TestQuantisedFolder(t *testing.T) {
 // folder. The model is the same, with its weights read and with its weights mapped.
 func TestCacheFolder(t *testing.T) {
 	dir, cache := filepath.Join(t.TempDir(), "model"), filepath.Join(t.TempDir(), "models--a--b")
-	if err := nano.Init(t.Context(), dir, "nano", 3, nil); err != nil {
+	if err := nano.Init(t.Context(), dir, nano.Options{Config: "nano", Seed: 3}); err != nil {
 		t.Fatal(err)
 	}
 	snapshot := filepath.Join(cache, "snapshots", "0123abcd")
@@ -197,7 +197,7 @@ func TestPublishedTenth(t *testing.T) {
 	testdata.Long(t)
 	orttest.Environment(t)
 	dir := filepath.Join(t.TempDir(), "model")
-	if err := nano.Init(t.Context(), dir, "published-tenth", 1, nil); err != nil {
+	if err := nano.Init(t.Context(), dir, nano.Options{Config: "published-tenth", Seed: 1}); err != nil {
 		t.Fatal(err)
 	}
 	wantAnswer, want := ask(t, dir, stllm.Options{Int4: true})

@@ -95,8 +95,10 @@ func (t *Trainer) align(b *module.Builder) aligned {
 		Text:      g.Input("text", graph.Float32, graph.N("questions"), graph.N("text"), graph.D(c.HiddenSize)),
 		Points:    g.Input("points", graph.Float32, graph.N("voxels"), graph.D(c.PcdFeatureDim)),
 		PointRays: g.Input("point_rays", graph.Float32, graph.N("voxels"), graph.D(columns)),
-		Patches:   g.Input("patches", graph.Float32, graph.N("memory"), graph.D(c.HiddenSize)),
-		PatchRays: g.Input("patch_rays", graph.Float32, graph.N("memory"), graph.D(columns)),
+	}
+	if c.RobotConfig.PatchMemory {
+		in.Patches = g.Input("patches", graph.Float32, graph.N("memory"), graph.D(c.HiddenSize))
+		in.PatchRays = g.Input("patch_rays", graph.Float32, graph.N("memory"), graph.D(columns))
 	}
 	questions := graph.N("questions")
 	var sequence graph.Dim

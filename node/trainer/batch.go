@@ -120,7 +120,7 @@ func (t *Trainer) memory(b Batch, w windowBatch, r *rand.Rand) error {
 			win.PatchPlaces = append(win.PatchPlaces, s.Places[f]...)
 		}
 	}
-	if w.mode == noVideo {
+	if w.mode == noVideo || !c.RobotConfig.PatchMemory {
 		win.Grid = 0
 	}
 	if w.mode == noPoints {
@@ -150,8 +150,10 @@ func (t *Trainer) memory(b Batch, w windowBatch, r *rand.Rand) error {
 	}
 	b.rows("points", points, c.PcdFeatureDim)
 	b.rows("point_rays", rows.Voxels, c.PointColumns())
-	b.rows("patches", patches, c.HiddenSize)
-	b.rows("patch_rays", rows.Patches, c.PointColumns())
+	if c.RobotConfig.PatchMemory {
+		b.rows("patches", patches, c.HiddenSize)
+		b.rows("patch_rays", rows.Patches, c.PointColumns())
+	}
 	b.rows("images", images, c.HiddenSize)
 	b.rows("image_rays", rows.Cameras, c.ImageColumns())
 	return nil

@@ -16,7 +16,7 @@ import (
 func TestBeginRefuses(t *testing.T) {
 	o := start(t)
 	published := filepath.Join(t.TempDir(), "published")
-	if err := nano.Init(t.Context(), published, "published-tiny", 1, nil); err != nil {
+	if err := nano.Init(t.Context(), published, nano.Options{Config: "published-tiny", Seed: 1}); err != nil {
 		t.Fatal(err)
 	}
 	bags := t.TempDir()

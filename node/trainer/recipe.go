@@ -44,6 +44,10 @@ type Recipe struct {
 	NoPoints float64 `json:"no_points"`
 	// Freeze lists prefixes of weights that the joint stage leaves alone.
 	Freeze []string `json:"freeze"`
+	// Encoders is a model folder that point encoder, vision tower and projector are taken from at the start; empty: none.
+	Encoders string `json:"encoders,omitempty"`
+	// Model has the fields of the config that were set otherwise; here only to be told apart.
+	Model map[string]string `json:"model,omitempty"`
 }
 
 // NanoRecipe is how the shipped model was trained.

@@ -105,11 +105,8 @@ func New(env *ort.Environment, o Options) (*Trainer, error) {
 	if err := t.language(); err != nil {
 		return nil, err
 	}
-	if fresh && o.Lookup {
-		if err := lookup.Start(t.w, t.cfg, t.tok, t.space, t.recipe.Seed); err != nil {
-			return nil, err
-		}
-		if err := t.w.Write(model, checkpoint.F32, t.names); err != nil {
+	if fresh {
+		if err := t.prepare(model); err != nil {
 			return nil, err
 		}
 	}
@@ -117,6 +114,24 @@ func New(env *ort.Environment, o Options) (*Trainer, error) {
 		return nil, err
 	}
 	return t, t.unshard()
+}
+
+// prepare gives a model that was just begun its look-up start and the encoders that it takes over.
+func (t *Trainer) prepare(model string) error {
+	if t.opt.Lookup {
+		if err := lookup.Start(t.w, t.cfg, t.tok, t.space, t.recipe.Seed); err != nil {
+			return err
+		}
+	}
+	if t.recipe.Encoders != "" {
+		if err := borrow(t.w, t.recipe.Encoders); err != nil {
+			return err
+		}
+	}
+	if t.opt.Lookup || t.recipe.Encoders != "" {
+		return t.w.Write(model, checkpoint.F32, t.names)
+	}
+	return nil
 }
 
 // begin checks all that a run needs of the folder that it starts from, and only then writes anything: the folder's own model.
@@ -136,6 +151,9 @@ func (t *Trainer) begin() (err error) {
 	report, err := layout.Check(f, t.cfg)
 	if err == nil {
 		err = report.Err()
+	}
+	if err == nil && t.recipe.Encoders != "" {
+		err = lends(t.recipe.Encoders, f)
 	}
 	if err != nil {
 		return err
@@ -201,8 +219,8 @@ func (t *Trainer) unshard() error {
 
 // trains refuses models that the stages are not for.
 func trains(c *config.Config) error {
-	if o := c.RobotConfig; o == nil || !o.PatchMemory || c.PooledGrid() != 1 || c.STLLM3D {
-		return errors.New("the trainer knows models of the robot profile with robot_config.patch_memory and one pooled token a frame (as `stllm model init --config nano` makes them); the published profile is fine-tuned on items: stllm train --items")
+	if c.RobotConfig == nil || c.PooledGrid() != 1 || c.STLLM3D {
+		return errors.New("the trainer knows models of the robot profile with one pooled token a frame (as `stllm model init --config nano` makes them); the published profile is fine-tuned on items: stllm train --items")
 	}
 	if c.TieWordEmbeddings {
 		return errors.New("config field tie_word_embeddings is true: the trainer keeps the words as they are and needs a head of its own")

@@ -38,7 +38,7 @@ func start(t testing.TB) Options {
 	t.Helper()
 	orttest.Environment(t)
 	dir := filepath.Join(t.TempDir(), "model")
-	if err := nano.Init(t.Context(), dir, "nano", 1, nil); err != nil {
+	if err := nano.Init(t.Context(), dir, nano.Options{Config: "nano", Seed: 1}); err != nil {
 		t.Fatal(err)
 	}
 	return Options{Init: dir, Lookup: true, Data: filepath.Join(t.TempDir(), "data"), Threads: 1, Recipe: tiny}

@@ -53,7 +53,7 @@ func tune(t testing.TB) TuneOptions {
 	t.Helper()
 	orttest.Environment(t)
 	dir := filepath.Join(t.TempDir(), "published")
-	if err := nano.Init(t.Context(), dir, "published-tiny", 1, nil); err != nil {
+	if err := nano.Init(t.Context(), dir, nano.Options{Config: "published-tiny", Seed: 1}); err != nil {
 		t.Fatal(err)
 	}
 	return TuneOptions{Init: dir, Items: tunedItems(t), Threads: 1, Steps: 6, Micro: 2, Rate: 2e-3, FeatureBytes: 1 << 30}

@@ -167,25 +167,25 @@ func (a *app) load(ctx context.Context, m *modelFlags) (*stllm.Network, error) {
 
 func (a *app) modelCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "model", Short: "Make and inspect model folders"}
-	var name string
-	var seed uint64
+	var o nano.Options
 	initCmd := &cobra.Command{
 		Use:   "init DIR",
 		Short: "Write a model folder with weights generated from a seed",
 		Args:  exactly(1, "one new folder"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b := a.progress("weights")
-			err := nano.Init(cmd.Context(), args[0], name, seed, func(done, total int64) { b.set(int(done>>20), int(total>>20)) })
-			if err != nil {
+			o.Progress = func(done, total int64) { b.set(int(done>>20), int(total>>20)) }
+			if err := nano.Init(cmd.Context(), args[0], o); err != nil {
 				return err
 			}
 			b.done()
-			fmt.Fprintf(a.out, "%s: %s-untrained, seed %d\n", args[0], name, seed)
+			fmt.Fprintf(a.out, "%s: %s-untrained, seed %d\n", args[0], o.Config, o.Seed)
 			return nil
 		},
 	}
-	initCmd.Flags().StringVar(&name, "config", "nano", "nano (5.9 M parameters), published (8 G, about 16 GB), published-tenth (a tenth of its depth), published-tiny (0.5 M, for trials) or so400m-0.5b (1.1 G, with Qwen2-0.5B's shape)")
-	initCmd.Flags().Uint64Var(&seed, "seed", 1, "the same seed gives the same bytes")
+	initCmd.Flags().StringVar(&o.Config, "config", "nano", "nano (5.9 M parameters), published (8 G, about 16 GB), published-tenth (a tenth of its depth), published-tiny (0.5 M, for trials) or so400m-0.5b (1.1 G, with Qwen2-0.5B's shape)")
+	initCmd.Flags().Uint64Var(&o.Seed, "seed", 1, "the same seed gives the same bytes")
+	initCmd.Flags().StringToStringVar(&o.Set, "set", nil, "fields of the config with other values, for example robot_config.start_frame=false; may be repeated")
 	var points string
 	var all bool
 	info := &cobra.Command{

@@ -21,6 +21,8 @@ import (
 // trainFlags are the flags of `stllm train`.
 type trainFlags struct {
 	config, init, data, out, until, device string
+	set                                    map[string]string
+	encoders                               string
 	freeze                                 []string
 	kitchens, heldOut                      int
 	workers, threads                       int
@@ -54,6 +56,8 @@ byte in one file and what is trained as float32 in another. Items that are broke
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.config, "config", "nano", "what to train from nothing: nano")
+	fl.StringToStringVar(&f.set, "set", nil, "fields of the config with other values, for example robot_config.start_frame=false; may be repeated")
+	fl.StringVar(&f.encoders, "encoders", "", "model folder to take point encoder, vision tower and projector from; their stages are left out, unless --steps names them")
 	fl.StringVar(&f.init, "init", "", "model folder to fine-tune, or nano")
 	f.tune.add(fl)
 	fl.StringVar(&f.data, "data", "", "folder of kitchens; those that are absent are made (0.6 s and 1.2 MB each)")
@@ -103,6 +107,9 @@ func (a *app) train(cmd *cobra.Command, f trainFlags) error {
 	if f.config != "nano" {
 		return fmt.Errorf("--config is %q, expected nano", f.config)
 	}
+	if f.init != "" && (len(f.set) > 0 || f.encoders != "") {
+		return usageError{errors.New("--set and --encoders are for training from nothing: with --init the model is what its folder says")}
+	}
 	for name, n := range f.steps {
 		switch items := len(f.tune.set.items) > 0; {
 		case !slices.Contains(stageNames(), name):
@@ -148,7 +155,7 @@ func (a *app) train(cmd *cobra.Command, f trainFlags) error {
 			return err
 		}
 		defer os.RemoveAll(dir)
-		if err := nano.Init(cmd.Context(), dir, f.config, 1, nil); err != nil {
+		if err := nano.Init(cmd.Context(), dir, nano.Options{Config: f.config, Set: f.set, Seed: 1}); err != nil {
 			return err
 		}
 		start = dir
@@ -215,8 +222,8 @@ func (f trainFlags) recipe(c *config.Config) trainer.Recipe {
 	if f.seed > 0 {
 		r.Seed = f.seed
 	}
-	r.Freeze = trainer.FreezeJoint(f.freeze)
-	if f.init != "" {
+	r.Freeze, r.Encoders, r.Model = trainer.FreezeJoint(f.freeze), f.encoders, f.set
+	if f.init != "" || f.encoders != "" {
 		for _, name := range []string{trainer.StagePoints, trainer.StageVision} {
 			if _, asked := f.steps[name]; !asked {
 				delete(r.Stages, name)

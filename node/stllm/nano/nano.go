@@ -22,13 +22,22 @@ const vocabulary = 1600
 // specials are the template's tokens, in the order of their ids after the ordinary ones.
 func specials() []string { return []string{"<|endoftext|>", "<|im_start|>", "<|im_end|>"} }
 
-// Init writes a model folder: config "nano", "published", "published-tenth" (a tenth of its depth), "published-tiny" (its graph
-// at a size for trials), or "so400m-0.5b" (with the shape of Qwen2-0.5B for a language model). Its weights are generated from the seed and untrained, which its id says.
-func Init(ctx context.Context, dir, name string, seed uint64, progress func(done, total int64)) error {
+// Options say what [Init] writes.
+type Options struct {
+	// Config is "nano", "published", "published-tenth" (a tenth of its depth), "published-tiny" (its graph at a size for
+	// trials), or "so400m-0.5b" (with the shape of Qwen2-0.5B for a language model).
+	Config   string
+	Set      map[string]string // fields with other values, see [config.Config.With]
+	Seed     uint64            // of the weights
+	Progress func(done, total int64)
+}
+
+// Init writes a model folder. Its weights are generated and untrained, which its id says.
+func Init(ctx context.Context, dir string, o Options) error {
 	if err := checkpoint.Vacant(dir); err != nil {
 		return fmt.Errorf("model %w", err)
 	}
-	return fill(dir, func() error { return generate(ctx, dir, name, seed, progress) })
+	return fill(dir, func() error { return generate(ctx, dir, o) })
 }
 
 // fill writes a folder that was vacant before. Where that fails (a full disk, a signal) the folder is again as it was.
@@ -53,7 +62,7 @@ func fill(dir string, write func() error) error {
 }
 
 // generate writes the files of [Init].
-func generate(ctx context.Context, dir, name string, seed uint64, progress func(done, total int64)) error {
+func generate(ctx context.Context, dir string, o Options) error {
 	texts, err := corpus()
 	if err != nil {
 		return err
@@ -71,7 +80,7 @@ func generate(ctx context.Context, dir, name string, seed uint64, progress func(
 		return err
 	}
 	var c *config.Config
-	switch name {
+	switch o.Config {
 	case "nano":
 		c = config.Nano((t.Size()+63)/64*64, end)
 	case "published-tiny":
@@ -80,7 +89,7 @@ func generate(ctx context.Context, dir, name string, seed uint64, progress func(
 		// No published tokenizer can be shipped; the small one stands in, and the vocabulary keeps its published size.
 		c = config.Default()
 		c.EOSTokenID = config.IDs{end}
-		switch name {
+		switch o.Config {
 		case "published-tenth": // a tenth of the depth, at full width
 			c.NumHiddenLayers, c.VisionConfig.NumHiddenLayers, c.QFormerConfig.NumHiddenLayers = 3, 4, 1
 		case "so400m-0.5b": // Qwen2-0.5B's shape behind the published tower and aligner
@@ -88,13 +97,16 @@ func generate(ctx context.Context, dir, name string, seed uint64, progress func(
 			c.ImgEncoderFeatureDim = c.HiddenSize
 		}
 	default:
-		return fmt.Errorf("config is %q, expected nano, published, published-tenth, published-tiny or so400m-0.5b", name)
+		return fmt.Errorf("config is %q, expected nano, published, published-tenth, published-tiny or so400m-0.5b", o.Config)
+	}
+	if c, err = c.With(o.Set); err != nil {
+		return err
 	}
 	specs, err := layout.Tensors(c)
 	if err != nil {
 		return err
 	}
-	if err := writeJSON(filepath.Join(dir, "config.json"), c, map[string]any{"_name_or_path": name + "-untrained"}); err != nil {
+	if err := writeJSON(filepath.Join(dir, "config.json"), c, map[string]any{"_name_or_path": o.Config + "-untrained"}); err != nil {
 		return err
 	}
 	generation := map[string]any{"eos_token_id": end, "do_sample": false, "max_new_tokens": 64}
@@ -104,7 +116,7 @@ func generate(ctx context.Context, dir, name string, seed uint64, progress func(
 	if err := os.WriteFile(filepath.Join(dir, "tokenizer.json"), tok, 0o644); err != nil {
 		return fmt.Errorf("model folder: %w", err)
 	}
-	return checkpoint.WriteRandomFolder(ctx, dir, seed, specs, checkpoint.FolderOptions{}, progress)
+	return checkpoint.WriteRandomFolder(ctx, dir, o.Seed, specs, checkpoint.FolderOptions{}, o.Progress)
 }
 
 // writeJSON writes a value's fields together with some of their own.

@@ -15,7 +15,7 @@ import (
 // Every class has a word of its own that is one token, so that the networks' features can be aligned with it.
 func TestClassWordsAreTokens(t *testing.T) {
 	dir := t.TempDir()
-	if err := Init(t.Context(), dir, "nano", 1, nil); err != nil {
+	if err := Init(t.Context(), dir, Options{Config: "nano", Seed: 1}); err != nil {
 		t.Fatal(err)
 	}
 	tok, err := tokenizer.Open(dir + "/tokenizer.json")
@@ -51,14 +51,14 @@ func TestClassWordsAreTokens(t *testing.T) {
 // Where a model cannot be written the folder is as it was: absent, or empty.
 func TestNothingIsLeft(t *testing.T) {
 	whole := filepath.Join(t.TempDir(), "whole")
-	if err := Init(t.Context(), whole, "published-tiny", 1, nil); err != nil {
+	if err := Init(t.Context(), whole, Options{Config: "published-tiny", Seed: 1}); err != nil {
 		t.Fatal(err)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	for name, write := range map[string]func(dir string) error{
-		"init":         func(dir string) error { return Init(ended, dir, "published-tiny", 1, nil) },
-		"unknown name": func(dir string) error { return Init(t.Context(), dir, "micro", 1, nil) },
+		"init":         func(dir string) error { return Init(ended, dir, Options{Config: "published-tiny", Seed: 1}) },
+		"unknown name": func(dir string) error { return Init(t.Context(), dir, Options{Config: "micro", Seed: 1}) },
 		"export":       func(dir string) error { return Export(ended, whole, dir, "x") },
 	} {
 		absent, empty := filepath.Join(t.TempDir(), "absent"), t.TempDir()

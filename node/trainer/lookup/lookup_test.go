@@ -37,7 +37,7 @@ func start(t *testing.T) *started {
 	t.Helper()
 	orttest.Environment(t)
 	dir := filepath.Join(t.TempDir(), "model")
-	if err := nano.Init(t.Context(), dir, "nano", 1, nil); err != nil {
+	if err := nano.Init(t.Context(), dir, nano.Options{Config: "nano", Seed: 1}); err != nil {
 		t.Fatal(err)
 	}
 	s := &started{t: t}
