@@ -9,6 +9,7 @@ import (
 
 	"gonum.org/v1/gonum/spatial/r3"
 
+	"github.com/stllm/stllm/node/checkpoint/config"
 	"github.com/stllm/stllm/node/geometry"
 	"github.com/stllm/stllm/node/kitchen"
 	"github.com/stllm/stllm/node/rays"
@@ -116,7 +117,7 @@ func (t *Trainer) memory(b Batch, w windowBatch, r *rand.Rand) error {
 	edge, per := c.VisionConfig.ImageSize, c.VisionConfig.Grid()*c.VisionConfig.Grid()
 	for _, f := range w.window.Frames {
 		win.Frames = append(win.Frames, placecode.Frame{Stamp: s.Frames[f].Stamp, Pose: s.Frames[f].Pose, K: s.K, Width: edge, Height: edge})
-		if w.mode != noPoints {
+		if w.mode != noPoints && c.RobotConfig.Place() != config.RayPlace {
 			win.PatchPlaces = append(win.PatchPlaces, s.Places[f]...)
 		}
 	}

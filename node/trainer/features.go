@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 
 	"github.com/stllm/stllm/node/checkpoint"
-	"github.com/stllm/stllm/node/checkpoint/config"
 	"github.com/stllm/stllm/node/rays"
 	"github.com/stllm/stllm/node/trainer/record"
 )
@@ -28,7 +27,8 @@ type scene struct {
 	Windows   []record.Window
 }
 
-// encodeScene runs the encoders on a record and casts its patches' rays.
+// encodeScene runs the encoders on a record and casts its patches' rays into the map, whatever the config's patch_place: records
+// hold no measured depth, so a model that may use it is trained with the map's places, and rays alone need none.
 func (t *Trainer) encodeScene(ctx context.Context, e *encoders, rec *record.Record) (*scene, error) {
 	s := &scene{K: rec.K, Windows: rec.Windows}
 	f, err := e.voxels(ctx, &rec.Map)
@@ -62,9 +62,6 @@ func (t *Trainer) encodeScene(ctx context.Context, e *encoders, rec *record.Reco
 	}
 	edge := t.cfg.VisionConfig.ImageSize
 	grid := rays.Grid{Side: t.cfg.VisionConfig.Grid(), Caster: caster, Options: rays.CastOptions{Near: o.Near, Far: o.Far, Miss: o.Miss}}
-	if o.Place() == config.RayPlace { // records hold no measured depth: a model that may use it is trained with the map's places
-		grid.Caster = nil
-	}
 	for i := range rec.Frames {
 		fr := &rec.Frames[i]
 		places, err := grid.Places([]rays.View{{Pose: fr.Pose, K: rec.K, Width: edge, Height: edge}}, nil)

@@ -50,6 +50,14 @@ func fieldsOf(t reflect.Type) []string {
 	return out
 }
 
+// fieldOf is the type of a struct's field by its name in JSON.
+func fieldOf(t reflect.Type, name string) (reflect.Type, bool) {
+	if i := slices.Index(fieldsOf(t), name); i >= 0 {
+		return t.Field(i).Type, true
+	}
+	return nil, false
+}
+
 // told says of a value of the wrong type which field it is in and what belongs there.
 func told(err error) error {
 	var wrong *json.UnmarshalTypeError

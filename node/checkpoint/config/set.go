@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -30,19 +31,23 @@ func (c *Config) With(values map[string]string) (*Config, error) {
 	return Parse(data)
 }
 
-// put replaces the value at a path that is there.
+// put replaces the value at a path.
 func put(tree map[string]any, path, value string) error {
 	names := strings.Split(path, ".")
+	kind := reflect.TypeFor[Config]()
 	for i, name := range names {
-		old, known := tree[name]
+		f, known := fieldOf(kind, name)
 		if !known {
-			return fmt.Errorf("config: no field %q; there is %s", path, strings.Join(slices.Sorted(maps.Keys(tree)), ", "))
+			return fmt.Errorf("config: no field %q; %s has %s", path, strings.Join(append([]string{"config.json"}, names[:i]...), "."), strings.Join(fieldsOf(kind), ", "))
 		}
 		if i == len(names)-1 {
 			break
 		}
-		inner, ok := old.(map[string]any)
-		if !ok {
+		if kind = f; kind.Kind() == reflect.Pointer {
+			kind = kind.Elem()
+		}
+		inner, ok := tree[name].(map[string]any)
+		if kind.Kind() != reflect.Struct || !ok {
 			return fmt.Errorf("config: no field %q: %s has no fields", path, strings.Join(names[:i+1], "."))
 		}
 		tree = inner

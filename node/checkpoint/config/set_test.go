@@ -7,13 +7,13 @@ import (
 
 func TestWith(t *testing.T) {
 	c, err := Nano(1024, 5).With(map[string]string{
-		"robot_config.start_frame": "false", "robot_config.position_octaves.count": "0", "robot_config.voxel_features": "color", "num_hidden_layers": "2",
+		"robot_config.start_frame": "false", "robot_config.position_octaves.count": "0", "robot_config.voxel_features": "color", "robot_config.patch_place": "ray", "num_hidden_layers": "2",
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	o := c.RobotConfig
-	if o.StartFrame || o.PositionOctaves.Count != 0 || o.PositionOctaves.First != -1 || o.VoxelFeatures != ColorFeatures || c.NumHiddenLayers != 2 || !o.PatchMemory {
+	if o.StartFrame || o.PositionOctaves.Count != 0 || o.PositionOctaves.First != -1 || o.VoxelFeatures != ColorFeatures || o.PatchPlace != RayPlace || c.NumHiddenLayers != 2 || !o.PatchMemory {
 		t.Errorf("%+v, %+v", c, o)
 	}
 	same, err := Nano(1024, 5).With(nil)
@@ -21,7 +21,7 @@ func TestWith(t *testing.T) {
 		t.Errorf("%+v, %v", same, err)
 	}
 	for path, value := range map[string][2]string{
-		"robot_config.starts_frame":     {"false", "no field \"robot_config.starts_frame\"; there is direction_octaves"},
+		"robot_config.starts_frame":     {"false", "no field \"robot_config.starts_frame\"; config.json.robot_config has direction_octaves"},
 		"robot_config.near.far":         {"1", "robot_config.near has no fields"},
 		"robot_config.start_frame":      {"maybe", "robot_config.start_frame is of the wrong type (string), expected true or false"},
 		"robot_config.near":             {"9", "expected 0 < near < far"},
