@@ -91,6 +91,8 @@ func BenchmarkJointStep(b *testing.B) {
 	b.ReportMetric(median(them)*1e3, "torch-ms/step")
 	b.ReportMetric(median(them)/median(us), "torch/ours")
 	b.ReportMetric(float64(tr.recipe.Questions)/median(us), "questions/s")
+	b.ReportMetric(100*peer.FLOPs/median(us)/peer.Peak, "%peak")
+	b.ReportMetric(100*peer.FLOPs/median(them)/peer.Peak, "torch-%peak")
 }
 
 // peer is the running script.
@@ -99,6 +101,8 @@ type peer struct {
 	out     *bufio.Scanner
 	Loss    float64            `json:"loss"`
 	Largest map[string]float64 `json:"largest"`
+	FLOPs   float64            `json:"flops"` // of a step's products
+	Peak    float64            `json:"peak"`  // a second, of a product of large matrices on the same threads
 }
 
 func startPeer(b *testing.B, python string, tr *Trainer, p *program, batch Batch) *peer {

@@ -1,8 +1,9 @@
 """One joint training step in PyTorch, for BenchmarkJointStep.
 
 argv[1] is a JSON file: the inputs of the step's program by name, with shape, numbers ("f" floats, "l" integers) and "param" for
-what is trained. Writes the loss and the largest gradient of each parameter as a line of JSON; then, for every line on standard
-input, runs the step again and writes the seconds.
+what is trained. Writes a line of JSON: the loss, the largest gradient of each parameter, the floating-point operations of the step's
+products, and how many a second these threads do at most (a product of large square matrices, the best of some); then, for every
+line on standard input, runs the step again and writes the seconds.
 """
 import json
 import sys
@@ -10,6 +11,7 @@ import time
 
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 ask = json.load(open(sys.argv[1]))
 torch.set_num_threads(ask["threads"])
@@ -123,8 +125,21 @@ def run():
     return loss.item()
 
 
+def peak(size=2048):
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    best = float("inf")
+    for _ in range(8):
+        start = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
 loss = run()
-print(json.dumps({"torch": torch.__version__, "loss": loss, "largest": {k: x.grad.abs().max().item() for k, x in W.items()}}), flush=True)
+with FlopCounterMode(display=False) as counter:
+    run()
+told = {"torch": torch.__version__, "loss": loss, "largest": {k: x.grad.abs().max().item() for k, x in W.items()}}
+print(json.dumps(told | {"flops": counter.get_total_flops(), "peak": peak()}), flush=True)
 for _ in sys.stdin:
     start = time.perf_counter()
     run()
