@@ -1,5 +1,23 @@
 package graph
 
+// Neighbours is a sparse convolution: of x [rows,in], a table int32 [places,K] that says which row of x is a place's neighbour k, or
+// −1 for none, matrices [K·in,out], one below the other, and a bias [out], all of float32. It is Gather and Gemm in one, always in
+// float32, and runs where Attention does.
+func (g *Graph) Neighbours(x, table, matrices, bias *Value) *Value {
+	if g.err != nil {
+		return g.bad()
+	}
+	in := []*Value{x, table, matrices, bias}
+	if x.DType != Float32 || matrices.DType != Float32 || bias.DType != Float32 || table.DType != Int32 {
+		return g.failOp("Neighbours", in, "expected float32, and numbers of rows of int32")
+	}
+	if len(x.Shape) != 2 || len(table.Shape) != 2 || len(matrices.Shape) != 2 || !x.Shape[1].Known() || !table.Shape[1].Known() ||
+		matrices.Shape[0] != (Dim{Size: table.Shape[1].Size * x.Shape[1].Size}) || !bias.Shape.Equal(matrices.Shape[1:]) {
+		return g.failOp("Neighbours", in, "expected x [rows,in], numbers of rows [places,K], matrices [K·in,out] and a bias [out]")
+	}
+	return g.one("Neighbours", Own, in, []Attr{{"arithmetic", int64(Float32)}}, Float32, Shape{table.Shape[0], matrices.Shape[1]})
+}
+
 // SumNorm is the sum of x and delta [...,K], and its RMSNorm with weights [K], of float32. It runs where Attention does.
 func (g *Graph) SumNorm(x, delta, weight *Value, eps float64) (sum, normed *Value) {
 	if g.err != nil {

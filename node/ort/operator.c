@@ -118,7 +118,7 @@ void scratch_release(const kernel *n, scratch *s) {
 
 void *product_register(const void *const *api, void *options, void **domain) {
 	Status *s = FUNCTION(CreateCustomOpDomain, const char *, void **)("stllm", domain);
-	const operator *all[] = {&product_operator, &code_product_operator, &attention_operator, &cached_attention_operator, &sum_norm_operator, &gate_operator};
+	const operator *all[] = {&product_operator, &code_product_operator, &attention_operator, &cached_attention_operator, &sum_norm_operator, &gate_operator, &neighbours_operator};
 	for (size_t i = 0; i < sizeof all / sizeof *all && !s; i++) s = FUNCTION(CustomOpDomain_Add, void *, const void *)(*domain, all[i]);
 	if (!s) s = FUNCTION(AddCustomOpDomain, void *, void *)(options, *domain);
 	return s;

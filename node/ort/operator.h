@@ -73,7 +73,7 @@ int op_variadic(const void *op, size_t i), op_memory_kind(const void *op, size_t
 size_t op_two(const void *op), op_one(const void *op);
 int op_least(const void *op), op_no(const void *op), op_last_version(const void *op);
 
-extern const operator product_operator, code_product_operator, attention_operator, cached_attention_operator, sum_norm_operator, gate_operator;
+extern const operator product_operator, code_product_operator, attention_operator, cached_attention_operator, sum_norm_operator, gate_operator, neighbours_operator;
 
 Status *failed(const void *const *api, const char *message);
 Status *look(const void *const *api, const void *value, tensor *t);

@@ -104,7 +104,7 @@ func (n *Network) pointSession() (*ort.Session, error) {
 		switch n.cfg.PointEncoderConfig.Type {
 		case config.MinkUNet:
 			m := layout.Mink(n.cfg)
-			out, _, err = network.AddMink(network.ONNX{Graph: b.G}, m, weights, m.Inputs(b.G))
+			out, _, err = network.AddMink(network.ONNX{Graph: b.G, Own: b.Panels}, m, weights, m.Inputs(b.G))
 		case config.MaskedTransformer:
 			t := layout.Transformer(n.cfg)
 			out, _, err = network.AddTransformer(network.ONNX{Graph: b.G}, t, weights, t.Inputs(b.G))

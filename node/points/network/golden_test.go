@@ -161,7 +161,7 @@ func TestGoldenMink(t *testing.T) {
 			if full {
 				tolerance = 2e-4
 			}
-			for name, run := range map[string]func(*testing.T, Mink, Weights, *points.Tables, []float32) ([]float32, []Stage[[]float32]){"go": runMink, "onnx": onnxMink} {
+			for name, run := range map[string]func(*testing.T, Mink, Weights, *points.Tables, []float32) ([]float32, []Stage[[]float32]){"go": runMink, "onnx": onnxMink, "own": ownMink} {
 				t.Run(name, func(t *testing.T) {
 					out, stages := run(t, m, weights, tab, kept)
 					compareMink(t, x, m, tab, out, stages, tolerance)

@@ -1,8 +1,8 @@
 // Package network adds the two point encoders to a graph: the sparse U-Net MinkUNet (encoder A of the released code) and the
 // masked transformer with set abstraction (encoder B of the paper's text).
 //
-// Sparse convolutions are a Gather of neighbour rows and one matrix product; the tables are inputs of the graph, so that one
-// session serves every map. BatchNorm is folded into the weights when they are read.
+// Sparse convolutions are a Gather of neighbour rows and one matrix product, or both in one operator of our own; the tables are
+// inputs of the graph, so that one session serves every map. BatchNorm is folded into the weights when they are read.
 package network
 
 import (
@@ -32,6 +32,13 @@ type Ops[V any] interface {
 	Softmax(x V) V                                  // over the last dimension
 	// Hide sets x to minus infinity where mask (bytes, broadcast from the right) is 1.
 	Hide(x, mask V) V
+}
+
+// Neighbours is what an Ops may offer besides: a sparse convolution in one, of rows of x that a table numbers or says to be missing
+// (−1), times matrices that lie one below the other, plus a bias.
+type Neighbours[V any] interface {
+	// Neighbours says by ok whether it is offered.
+	Neighbours(x, table, matrices, bias V) (y V, ok bool)
 }
 
 // Training is what an Ops offers besides when the encoder is trained: weights that change from run to run, and BatchNorm by

@@ -137,8 +137,13 @@ func (u *minkBuilder[V]) conv(x, table V, kernel, norm string, volume, in, out i
 	}
 	bn := u.weights.batchNorm(u.prefix+norm+".bn", out)
 	k := bn.columns(u.weights.read(u.prefix+kernel+".kernel", volume, in, out))
-	rows := u.g.Gather(u.padded(x, in), table)
-	return u.g.Gemm(u.g.Reshape(rows, -1, volume*in), u.weight(kernel+".kernel", k, volume*in, out), u.weight(norm+".bias", bn.bias(), out))
+	w, bias := u.weight(kernel+".kernel", k, volume*in, out), u.weight(norm+".bias", bn.bias(), out)
+	if own, ok := u.g.(Neighbours[V]); ok {
+		if y, ok := own.Neighbours(x, table, w, bias); ok {
+			return y
+		}
+	}
+	return u.g.Gemm(u.g.Reshape(u.g.Gather(u.padded(x, in), table), -1, volume*in), w, bias)
 }
 
 // padded appends the row of zeros that stands for a missing neighbour: index −1 is the last row.

@@ -11,7 +11,18 @@ import (
 )
 
 // ONNX is a [graph.Graph] as [Ops]. The encoders run in float32 in every profile: the published code keeps them there.
-type ONNX struct{ Graph *graph.Graph }
+type ONNX struct {
+	Graph *graph.Graph
+	Own   bool // sparse convolutions are [graph.Graph.Neighbours]; see ort.Panels
+}
+
+// Neighbours implements [Neighbours].
+func (o ONNX) Neighbours(x, table, matrices, bias *graph.Value) (*graph.Value, bool) {
+	if !o.Own {
+		return nil, false
+	}
+	return o.Graph.Neighbours(x, table, matrices, bias), true
+}
 
 // Weight implements [Ops]; the other methods do so, too.
 func (o ONNX) Weight(name string, data []float32, shape ...int) *graph.Value {

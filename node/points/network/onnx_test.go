@@ -4,9 +4,8 @@ import (
 	"slices"
 	"testing"
 
-	ort "github.com/yalue/onnxruntime_go"
-
 	"github.com/stllm/stllm/node/graph"
+	"github.com/stllm/stllm/node/ort"
 	"github.com/stllm/stllm/node/ort/orttest"
 	"github.com/stllm/stllm/node/points"
 	"github.com/stllm/stllm/node/testdata"
@@ -14,66 +13,67 @@ import (
 
 // session is a built model.
 type session struct {
-	s       *ort.DynamicAdvancedSession
-	outputs int
+	s       *ort.Session
+	outputs []*graph.Value
 }
 
 func newSession(t testing.TB, g *graph.Graph, feeds []Feed) session {
 	t.Helper()
-	orttest.Environment(t)
 	model, err := g.Model()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var in, out []string
 	for i, v := range model.Inputs {
 		if v.Name != feeds[i].Name {
 			t.Fatalf("input %d is %s, its data are of %s", i, v.Name, feeds[i].Name)
 		}
-		in = append(in, v.Name)
 	}
-	for _, v := range model.Outputs {
-		out = append(out, v.Name)
-	}
-	s, err := ort.NewDynamicAdvancedSessionWithONNXData(model.Proto, in, out, nil)
+	s, err := ort.NewSession(orttest.Environment(t), model, ort.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Destroy() })
-	return session{s, len(out)}
+	t.Cleanup(func() { s.Close() })
+	return session{s, model.Outputs}
 }
 
 func (s session) run(t testing.TB, feeds []Feed) [][]float32 {
 	t.Helper()
-	var in []ort.Value
+	in := ort.Values{}
+	defer in.Close()
 	for _, f := range feeds {
-		v, err := tensor(f)
-		if err != nil {
+		var err error
+		if in[f.Name], err = tensor(f); err != nil {
 			t.Fatalf("input %s: %v", f.Name, err)
 		}
-		defer v.Destroy()
-		in = append(in, v)
 	}
-	out := make([]ort.Value, s.outputs)
-	if err := s.s.Run(in, out); err != nil {
+	out, err := s.s.Run(t.Context(), in, nil)
+	if err != nil {
 		t.Fatal(err)
 	}
+	defer out.Close()
 	var data [][]float32
-	for _, v := range out {
-		data = append(data, slices.Clone(v.(*ort.Tensor[float32]).GetData()))
-		v.Destroy()
+	for _, v := range s.outputs {
+		f, err := out[v.Name].Floats()
+		if err != nil {
+			t.Fatal(err)
+		}
+		data = append(data, slices.Clone(f))
 	}
 	return data
 }
 
-func tensor(f Feed) (ort.Value, error) {
+func tensor(f Feed) (*ort.Tensor, error) {
+	shape := make([]int, len(f.Shape))
+	for i, d := range f.Shape {
+		shape[i] = int(d)
+	}
 	switch {
 	case f.Float32s != nil:
-		return ort.NewTensor(ort.NewShape(f.Shape...), f.Float32s)
+		return ort.New(f.Float32s, shape...)
 	case f.Int32s != nil:
-		return ort.NewTensor(ort.NewShape(f.Shape...), f.Int32s)
+		return ort.New(f.Int32s, shape...)
 	}
-	return ort.NewTensor(ort.NewShape(f.Shape...), f.Uint8s)
+	return ort.New(f.Uint8s, shape...)
 }
 
 // named adds every stage as an output, then the result.
@@ -96,9 +96,21 @@ func plain(stages []Stage[*graph.Value], data [][]float32) (out []float32, plain
 }
 
 func onnxMink(t *testing.T, m Mink, weights Weights, tab *points.Tables, features []float32) ([]float32, []Stage[[]float32]) {
+	return mink(t, false, m, weights, tab, features)
+}
+
+// ownMink is the network with convolutions of our own.
+func ownMink(t *testing.T, m Mink, weights Weights, tab *points.Tables, features []float32) ([]float32, []Stage[[]float32]) {
+	if !ort.Panels() {
+		t.Skip("NOT TESTED: this processor has no AVX-512")
+	}
+	return mink(t, true, m, weights, tab, features)
+}
+
+func mink(t *testing.T, own bool, m Mink, weights Weights, tab *points.Tables, features []float32) ([]float32, []Stage[[]float32]) {
 	t.Helper()
 	g := graph.New("mink")
-	out, stages, err := AddMink(ONNX{g}, m, weights, m.Inputs(g))
+	out, stages, err := AddMink(ONNX{g, own}, m, weights, m.Inputs(g))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +125,7 @@ func onnxMink(t *testing.T, m Mink, weights Weights, tab *points.Tables, feature
 func onnxTransformer(t *testing.T, n Transformer, weights Weights, s *points.Sets) ([]float32, []Stage[[]float32]) {
 	t.Helper()
 	g := graph.New("transformer")
-	out, stages, err := AddTransformer(ONNX{g}, n, weights, n.Inputs(g))
+	out, stages, err := AddTransformer(ONNX{Graph: g}, n, weights, n.Inputs(g))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +156,7 @@ func TestOneSessionServesEveryMap(t *testing.T) {
 		}
 		if i == 0 {
 			g := graph.New("mink")
-			out, _, err := AddMink(ONNX{g}, m, hashed{}, m.Inputs(g))
+			out, _, err := AddMink(ONNX{g, ort.Panels()}, m, hashed{}, m.Inputs(g))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -188,7 +200,7 @@ func BenchmarkMinkUNet18A(b *testing.B) {
 		b.Fatal(err)
 	}
 	g := graph.New("mink")
-	out, _, err := AddMink(ONNX{g}, m, hashed{}, m.Inputs(g))
+	out, _, err := AddMink(ONNX{g, ort.Panels()}, m, hashed{}, m.Inputs(g))
 	if err != nil {
 		b.Fatal(err)
 	}
