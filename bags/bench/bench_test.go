@@ -99,6 +99,9 @@ func peers(path string, keep bool) (messages int, err error) {
 			return messages, err
 		}
 		if m, ok := rec.(*rosbag.RecordMessageData); ok && len(m.Data()) > 0 {
+			if _, err := m.Time(); err != nil {
+				return messages, err
+			}
 			messages++
 		}
 		if !keep {

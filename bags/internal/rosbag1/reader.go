@@ -125,8 +125,8 @@ func (b *Reader) addConnection(f *fields, data []byte) error {
 	}
 	c := &record.Connection{ID: len(b.conns), Topic: f.topic, Encoding: record.ROS1,
 		DefinitionFormat: "ros1msg", Source: b.file.Name}
-	err := eachField(data, func(name string, v []byte) error {
-		switch name {
+	err := eachField(data, func(name, v []byte) error {
+		switch string(name) {
 		case "type":
 			c.Type = string(v)
 		case "md5sum":

@@ -85,7 +85,7 @@ func (f *fields) need(what string, want fieldSet) error {
 }
 
 // eachField calls use for each name=value of a header.
-func eachField(header []byte, use func(name string, value []byte) error) error {
+func eachField(header []byte, use func(name, value []byte) error) error {
 	for len(header) > 0 {
 		if len(header) < 4 {
 			return fmt.Errorf("record header: %d bytes left where a field length is expected", len(header))
@@ -99,7 +99,7 @@ func eachField(header []byte, use func(name string, value []byte) error) error {
 		if eq < 0 {
 			return fmt.Errorf("record header: field %.20q has no \"=\"", header[:n])
 		}
-		if err := use(string(header[:eq]), header[eq+1:n]); err != nil {
+		if err := use(header[:eq], header[eq+1:n]); err != nil {
 			return err
 		}
 		header = header[n:]
@@ -117,7 +117,7 @@ func (f *fields) parse(header []byte) error {
 	return err
 }
 
-func (f *fields) set(name string, v []byte) error {
+func (f *fields) set(name, v []byte) error {
 	var err error
 	u32 := func(dst *uint32, bit fieldSet) {
 		if len(v) != 4 {
@@ -148,7 +148,7 @@ func (f *fields) set(name string, v []byte) error {
 		*dst = nanos(v)
 		f.has |= bit
 	}
-	switch name {
+	switch string(name) {
 	case "op":
 		if len(v) != 1 {
 			return fmt.Errorf("record header: field \"op\" has %d bytes, expected 1", len(v))
