@@ -16,6 +16,8 @@ const (
 	looks = 3
 	// least is the share of them that must have been measured: at the rim of a hole depth is often wrong.
 	least = 0.25
+	// surface is by what share of its depth neighbouring pixels of one surface may differ.
+	surface = 0.05
 	// aspect is by how much of itself a depth image's aspect may differ from the picture's: widths and heights are rounded.
 	aspect = 0.01
 )
@@ -70,15 +72,35 @@ func (s *sampler) at(x, y float64) float32 {
 	return s.found[len(s.found)/2]
 }
 
+// read is the depth at a place of the depth image, or 0: of one surface between pixels (whose inverse depth is linear there), of
+// the nearest pixel otherwise.
+func (s *sampler) read(x, y float64) float64 {
+	w, h := s.depth.Width, s.depth.Height
+	nx, ny := math.Round(x), math.Round(y)
+	if !(nx >= 0 && nx < float64(w) && ny >= 0 && ny < float64(h)) {
+		return 0
+	}
+	nearest := float64(s.depth.At(int(nx), int(ny)))
+	x0, y0 := int(math.Floor(x)), int(math.Floor(y))
+	if nearest == 0 || x0 < 0 || y0 < 0 || x0 > w-2 || y0 > h-2 {
+		return nearest
+	}
+	fx, fy := x-float64(x0), y-float64(y0)
+	inverse := 0.0
+	for k, weight := range [4]float64{(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy} {
+		z := float64(s.depth.At(x0+k%2, y0+k/2))
+		if math.Abs(z-nearest) > surface*nearest {
+			return nearest
+		}
+		inverse += weight / z
+	}
+	return 1 / inverse
+}
+
 // one is the depth of a single place of the rectified picture, or 0.
 func (s *sampler) one(x, y float64) float32 {
 	u, v, c := s.source(x, y, s.rotated)
-	px := math.Round((u+0.5)*float64(s.depth.Width)/float64(s.in.Width) - 0.5)
-	py := math.Round((v+0.5)*float64(s.depth.Height)/float64(s.in.Height) - 0.5)
-	if !(px >= 0 && px < float64(s.depth.Width) && py >= 0 && py < float64(s.depth.Height)) {
-		return 0
-	}
-	z := float64(s.depth.At(int(px), int(py))) / c
+	z := s.read((u+0.5)*float64(s.depth.Width)/float64(s.in.Width)-0.5, (v+0.5)*float64(s.depth.Height)/float64(s.in.Height)-0.5) / c
 	a, b := (x-s.k[2])/s.k[0], (y-s.k[5])/s.k[4]
 	if along := z * math.Sqrt(a*a+b*b+1); !(along >= s.near && along <= s.far) {
 		return 0

@@ -24,7 +24,8 @@ type robot struct {
 	cloud        *msgs.PointCloud2
 	pictures     int
 	loops        int
-	tfFrom, tfTo int64 // ns after the start
+	tfFrom, tfTo int64                          // ns after the start
+	depth        func(stamp int64) msgs.Message // nil: none
 }
 
 func joint(parent, child string) msgs.TransformStamped {
@@ -86,6 +87,10 @@ func (r *robot) write(t *testing.T, name string, enc msgs.Encoding) string {
 			}
 			header := msgs.Header{Stamp: stamp, FrameID: "optical"}
 			put("/cam/image", log, &msgs.Image{Header: header, Width: 4, Height: 2, Step: 12, Encoding: "rgb8", Data: make([]byte, 24)})
+			if r.depth != nil {
+				m := r.depth(start + ns)
+				put(map[string]string{"sensor_msgs/Image": "/cam/depth", "sensor_msgs/CompressedImage": "/cam/depth/compressedDepth"}[m.ROSType()], log, m)
+			}
 			if r.info != nil {
 				r.info.Header.Stamp = stamp
 				put(r.infoTopic, log, r.info)
@@ -128,6 +133,15 @@ func TestFindings(t *testing.T) {
 		{"grey map", func(r *robot) { r.cloud.Fields = r.cloud.Fields[:3] }, Options{}, true, 20, "map", []string{"no colours"}},
 		{"map elsewhere", func(r *robot) { r.cloud.Header.FrameID = "site" }, Options{}, false, 20, "map", []string{`"site"`, `"map"`}},
 		{"short map", func(r *robot) { r.cloud.Data = r.cloud.Data[:20] }, Options{}, true, 20, "types", []string{"20 bytes", "32"}},
+		{"no depth", func(*robot) {}, Options{}, true, 20, "depth", []string{"no depth images"}},
+		{"depth", func(r *robot) { r.depth = depthOf("optical", "16UC1", 4, 0) }, Options{}, true, 20, "depth", []string{"20 depth images of 4×2 (16UC1) on /cam/depth", "20 of 20", "0.000 s"}},
+		{"compressed depth", func(r *robot) { r.depth = depthOf("optical", "16UC1; compressedDepth rvl", 4, 0) }, Options{}, true, 20, "depth", []string{"4×2 (16UC1; compressedDepth rvl) on /cam/depth/compressedDepth", "20 of 20"}},
+		{"depth a little late", func(r *robot) { r.depth = depthOf("optical", "16UC1", 4, 20e6) }, Options{}, true, 20, "depth", []string{"20 of 20", "0.020 s"}},
+		{"depth too late", func(r *robot) { r.depth = depthOf("optical", "16UC1", 4, 40e6) }, Options{}, true, 20, "depth", []string{"0 of 20", "within 0.03 s"}},
+		{"depth in another frame", func(r *robot) { r.depth = depthOf("depth_optical", "16UC1", 4, 0) }, Options{}, true, 20, "depth", []string{`"depth_optical"`, `"optical"`, "registered"}},
+		{"depth of another aspect", func(r *robot) { r.depth = depthOf("optical", "16UC1", 3, 0) }, Options{}, true, 20, "depth", []string{"3×2", "another aspect"}},
+		{"no depth encoding", func(r *robot) { r.depth = depthOf("optical", "rgb8", 4, 0) }, Options{}, true, 20, "depth", []string{"20 of 20 depth images", `"rgb8"`}},
+		{"depth elsewhere", func(*robot) {}, Options{Depth: "/depth"}, true, 20, "depth", []string{"/depth", "/cam/image"}},
 		{"loop", func(r *robot) { r.loops = 2 }, Options{}, true, 40, "bag", []string{"jump back once"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -158,6 +172,17 @@ func TestFindings(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// depthOf gives empty depth images of two rows, later than their pictures by some ns.
+func depthOf(frame, encoding string, width int, late int64) func(int64) msgs.Message {
+	return func(stamp int64) msgs.Message {
+		h := msgs.Header{Stamp: msgs.TimeFromNanos(stamp + late), FrameID: frame}
+		if strings.Contains(encoding, ";") {
+			return &msgs.CompressedImage{Header: h, Format: encoding, Data: append(make([]byte, 12), byte(width), 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0x81)}
+		}
+		return &msgs.Image{Header: h, Width: uint32(width), Height: 2, Step: uint32(2 * width), Encoding: encoding, Data: make([]byte, 4*width)}
 	}
 }
 

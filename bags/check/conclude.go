@@ -22,6 +22,7 @@ func (e *exam) conclude() *Report {
 	if e.concludeImages() {
 		e.concludeCameraInfo()
 		e.concludeTF()
+		e.concludeDepth()
 	}
 	e.concludeMap()
 	e.concludeTypes()

@@ -37,6 +37,7 @@ type exam struct {
 	report *Report
 	// Topics chosen; empty where there is none.
 	image, info, cloud string
+	depth              depth
 
 	buffer  *tf.Buffer
 	links   map[string]*link // by child frame
@@ -100,7 +101,7 @@ func newExam(s *Summary, opts Options) *exam {
 		undecoded: map[string]undecoded{}, failures: map[string]*failure{},
 		stamps: map[int64]struct{}{}, unpaired: map[int64]struct{}{}}
 	e.image = choose(opts.Image, s.topicsOf("sensor_msgs/Image", "sensor_msgs/CompressedImage"), func(t Topic) bool {
-		return !strings.Contains(t.Name, "depth")
+		return bags.ColourTopic(t.Name)
 	})
 	e.info = opts.CameraInfo
 	if e.info == "" && e.image != "" {
@@ -137,7 +138,7 @@ func sibling(image string) string {
 func (e *exam) topics() []string {
 	// An empty list would select all.
 	out := []string{tfTopic, staticTopic}
-	for _, t := range []string{e.image, e.info, e.cloud} {
+	for _, t := range []string{e.image, e.info, e.cloud, e.depth.topic} {
 		if t != "" {
 			out = append(out, t)
 		}
@@ -159,6 +160,10 @@ func (e *exam) take(m *bags.Message) {
 		return
 	}
 	topic := m.Connection.Topic
+	if topic == e.depth.topic && topic != e.image {
+		e.depth.take(decoded)
+		return
+	}
 	switch v := decoded.(type) {
 	case *msgs.TFMessage:
 		for i := range v.Transforms {
@@ -248,6 +253,7 @@ func (e *exam) picture(h msgs.Header, log int64) {
 	}
 	e.clock(stamp)
 	e.pair(stamp)
+	e.depth.picture(stamp)
 	if p := (picture{stamp, log, h.FrameID}); !e.pose(p) {
 		e.pending = append(e.pending, p)
 		if len(e.pending) > maxPending {

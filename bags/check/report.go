@@ -14,9 +14,12 @@ import (
 type Options struct {
 	// FixedFrame that poses are for; default "map".
 	FixedFrame string
-	// Image, CameraInfo and Map are topics. CameraInfo's default is the
+	// Image, CameraInfo, Map and Depth are topics. CameraInfo's default is the
 	// camera_info beside the image.
-	Image, CameraInfo, Map string
+	Image, CameraInfo, Map, Depth string
+	// DepthTolerance is by how much the stamps of a picture and its depth
+	// image may differ; default 0.03 s.
+	DepthTolerance time.Duration
 	// TFTimeout is how long a picture waits for its transform in the bag's
 	// time; default 0.5 s. TFCache is how long transforms are kept; default 10 s.
 	TFTimeout, TFCache time.Duration
@@ -34,8 +37,11 @@ func (o *Options) defaults() error {
 	if o.TFCache == 0 {
 		o.TFCache = tf.DefaultCache
 	}
-	if o.TFTimeout < 0 || o.TFCache < 0 {
-		return fmt.Errorf("TFTimeout is %v and TFCache %v, neither may be negative", o.TFTimeout, o.TFCache)
+	if o.DepthTolerance == 0 {
+		o.DepthTolerance = 30 * time.Millisecond
+	}
+	if o.TFTimeout < 0 || o.TFCache < 0 || o.DepthTolerance < 0 {
+		return fmt.Errorf("TFTimeout is %v, TFCache %v and DepthTolerance %v, none may be negative", o.TFTimeout, o.TFCache, o.DepthTolerance)
 	}
 	return nil
 }
@@ -53,7 +59,7 @@ const (
 // Finding is one thing that was looked at.
 type Finding struct {
 	Severity Severity `json:"severity"`
-	// Need is "bag", "image", "camera_info", "tf", "map" or "types".
+	// Need is "bag", "image", "camera_info", "tf", "depth", "map" or "types".
 	Need string `json:"need"`
 	// Text is what was found; Remedy, for warnings and errors, what to do.
 	Text   string `json:"text"`
@@ -84,6 +90,7 @@ func Examine(r bags.Reader, paths []string, opts Options) (*Report, error) {
 		return nil, fmt.Errorf("checking a bag: %w", err)
 	}
 	e := newExam(Summarize(r, paths), opts)
+	e.depth.choose(r.Info().Connections, opts)
 	it := r.Messages(bags.Filter{Topics: e.topics(), Reuse: true})
 	defer it.Close()
 	for {

@@ -77,7 +77,7 @@ func (a Ablation) apply(c *Clip, id string, seed uint64) *Clip {
 	case NoVideo, Still:
 		out.Frames = slices.Clone(c.Frames)
 		for i := range out.Frames {
-			out.Frames[i].Picture = nil
+			out.Frames[i].Picture, out.Frames[i].Depth = nil, nil
 			if a == Still {
 				out.Frames[i].Pose, out.Path = c.Frames[len(c.Frames)-1].Pose, nil
 			}

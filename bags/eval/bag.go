@@ -26,6 +26,7 @@ type BagOptions struct {
 	Params    params.Parameters  // of the robot; the zero value is params.Default()
 	Links     []calibration.Link // static transforms that the bag lacks
 	Frames    int                // frames that an answerer sees of a window, default 32
+	Depth     stllm.DepthUse     // what it wants of measured depth
 	// Boxes gives the furniture that pictures show, by bag; nil: none.
 	Boxes func(bag string) []picture.Box
 	Log   zerolog.Logger
@@ -146,7 +147,7 @@ func replayed(ctx context.Context, bag string, list []replay.Question, opt BagOp
 	for i := range asked {
 		asked[i].Choices, asked[i].Task = nil, ""
 	}
-	res, err := replay.Run(ctx, replay.Options{Bags: []string{bag}, Questions: asked, Model: recorder{opt.Frames}, Params: opt.Params, Links: opt.Links, Log: opt.Log})
+	res, err := replay.Run(ctx, replay.Options{Bags: []string{bag}, Questions: asked, Model: recorder{opt.Frames, opt.Depth}, Params: opt.Params, Links: opt.Links, Log: opt.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +171,7 @@ func replayed(ctx context.Context, bag string, list []replay.Question, opt BagOp
 			if !ok {
 				return nil, fmt.Errorf("replay of %s: a frame has features %T", bag, f.Features)
 			}
-			c.Frames = append(c.Frames, Frame{Name: fmt.Sprintf("image_%06d", f.Seq), Stamp: f.Stamp, Picture: p.RGB, Pose: f.Pose, K: f.K, Width: f.Width, Height: f.Height})
+			c.Frames = append(c.Frames, Frame{Name: fmt.Sprintf("image_%06d", f.Seq), Stamp: f.Stamp, Picture: p.RGB, Pose: f.Pose, K: f.K, Width: f.Width, Height: f.Height, Depth: f.Depth})
 		}
 		for _, f := range o.Seen {
 			c.Path = append(c.Path, f.Pose)
@@ -195,7 +196,10 @@ func (Onlooker) EncodeFrame(context.Context, *imaging.RGB) (stllm.FrameFeatures,
 }
 
 // recorder is a model that only remembers what it is shown.
-type recorder struct{ frames int }
+type recorder struct {
+	frames int
+	depth  stllm.DepthUse
+}
 
 type recorded struct{ *imaging.RGB }
 
@@ -208,6 +212,9 @@ func (recordedMap) Voxels() int { return 0 }
 func (recorder) ID() string    { return "recorder" }
 func (r recorder) Frames() int { return r.frames }
 func (recorder) Close() error  { return nil }
+
+// DepthUse is that of the model which is asked later.
+func (r recorder) DepthUse() stllm.DepthUse { return r.depth }
 
 func (recorder) EncodeFrame(_ context.Context, img *imaging.RGB) (stllm.FrameFeatures, error) {
 	return recorded{img}, nil

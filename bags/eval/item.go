@@ -59,6 +59,7 @@ type Frame struct {
 	K       [9]float64         // of the picture with this width and height
 	Width   int
 	Height  int
+	Depth   []float32 // measured, as [stllm.Frame] has it; nil: none
 }
 
 // Source is a set of items.

@@ -15,6 +15,7 @@ import (
 	"github.com/stllm/stllm/node/kitchen"
 	"github.com/stllm/stllm/node/params"
 	"github.com/stllm/stllm/node/picture"
+	"github.com/stllm/stllm/node/stllm"
 )
 
 // KitchenOptions say which synthetic kitchens are asked about.
@@ -22,6 +23,7 @@ type KitchenOptions struct {
 	Seed    uint64            // of the first kitchen
 	Count   int               // kitchens, default 10
 	Frames  int               // frames that an answerer sees of a window, default 32
+	Depth   stllm.DepthUse    // what it wants of measured depth, where Kitchen has a depth camera
 	Kitchen kitchen.Options   // of each; its seed is not used
 	Changed string            // what of Kitchen is unusual, in words: part of the source's name
 	Params  params.Parameters // of the robot; the zero value is params.Default()
@@ -161,5 +163,5 @@ func (s *kitchens) make(ctx context.Context, seed uint64) (map[string]captured, 
 	if err != nil {
 		return nil, err
 	}
-	return replayed(ctx, bag, list, BagOptions{Params: s.o.Params, Frames: s.o.Frames, Boxes: func(string) []picture.Box { return boxes }, Log: s.o.Log})
+	return replayed(ctx, bag, list, BagOptions{Params: s.o.Params, Frames: s.o.Frames, Depth: s.o.Depth, Boxes: func(string) []picture.Box { return boxes }, Log: s.o.Log})
 }

@@ -92,7 +92,7 @@ func (m *Model) Answer(ctx context.Context, q Query) (Reply, error) {
 		if err != nil {
 			return Reply{}, fmt.Errorf("encode frame %d of item %s: %w", i, q.ID, err)
 		}
-		req.Frames = append(req.Frames, stllm.Frame{Stamp: f.Stamp, Pose: f.Pose, K: f.K, Width: f.Width, Height: f.Height, Features: features})
+		req.Frames = append(req.Frames, stllm.Frame{Stamp: f.Stamp, Pose: f.Pose, K: f.K, Width: f.Width, Height: f.Height, Features: features, Depth: f.Depth})
 	}
 	a, err := m.model.Answer(ctx, req, nil)
 	if err != nil {

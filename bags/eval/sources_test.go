@@ -265,7 +265,7 @@ func (f *fake) Answer(_ context.Context, r stllm.Request, _ func(stllm.Progress)
 }
 
 func TestModel(t *testing.T) {
-	f := &fake{recorder: recorder{5}}
+	f := &fake{recorder: recorder{frames: 5}}
 	items := directions(2)
 	shared := clip(3)
 	for i := range items {
@@ -294,7 +294,7 @@ func TestModel(t *testing.T) {
 
 // The model without its aligner never sees a map.
 func TestVideoModel(t *testing.T) {
-	f := &fake{recorder: recorder{5}}
+	f := &fake{recorder: recorder{frames: 5}}
 	items := directions(1)
 	run(t, Options{Source: List{"made", items}, Answerer: NewVideoModel(f, stllm.Decoding{})})
 	if len(f.requests) != 1 || f.requests[0].Ablate != (stllm.Ablation{NoPoints: true, NoAligner: true}) || f.requests[0].Map.(recordedMap).Len() != flatMap().Len() {
@@ -424,6 +424,38 @@ func compareSources(t *testing.T, a, b Source, slack int64, pictures bool) {
 			if mean := sum / float64(len(f.Picture.Pix)); mean > 6 || pictures && mean != 0 {
 				t.Errorf("%s, frame %d: pictures differ by %g on average", it.ID, i, mean)
 			}
+		}
+	}
+}
+
+// What a depth camera measured reaches an answerer with the frames, and is kept back with the pictures.
+func TestKitchensWithDepth(t *testing.T) {
+	o := small()
+	o.Depth = true
+	use := stllm.DepthUse{Grid: 4, Near: 0.3, Far: 8}
+	items := must(must(Kitchens(KitchenOptions{Seed: 40, Count: 1, Frames: 6, Depth: use, Kitchen: o}))(t).Items(t.Context()))(t)
+	c := must(items[0].Open(t.Context()))(t)
+	measured := 0
+	for _, f := range c.Frames {
+		if len(f.Depth) != 16 {
+			t.Fatalf("frame %s has %d depths, expected 16", f.Name, len(f.Depth))
+		}
+		for _, z := range f.Depth {
+			if z > 0 {
+				measured++
+			}
+		}
+	}
+	if measured < 8*len(c.Frames) {
+		t.Errorf("%d patches of %d frames are measured", measured, len(c.Frames))
+	}
+	f := &fake{recorder: recorder{frames: 6, depth: use}}
+	for run, want := range map[Ablation]int{None: 16, NoVideo: 0, ShuffledFrames: 16} {
+		if _, err := NewModel(f, stllm.Decoding{}, false).Answer(t.Context(), Query{Question: "?", Run: run, Clip: run.apply(c, "x", 1)}); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(f.requests[len(f.requests)-1].Frames[0].Depth); got != want {
+			t.Errorf("%s: a frame with %d depths, expected %d", run, got, want)
 		}
 	}
 }

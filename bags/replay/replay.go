@@ -66,8 +66,8 @@ type Answered struct {
 	Outcome  *robot.Outcome
 }
 
-// Topics are the ones that a replay listened to.
-type Topics struct{ Image, CameraInfo, Map string }
+// Topics are the ones that a replay listened to. Depth is empty where the bag has no depth images, or the model wants none.
+type Topics struct{ Image, CameraInfo, Map, Depth string }
 
 // Run replays.
 func Run(ctx context.Context, o Options) (*Result, error) {
@@ -84,6 +84,9 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	defer reader.Close()
 	info := reader.Info()
 	topics, err := chooseTopics(info.Connections, &o.Params)
+	if err == nil {
+		topics.Depth, err = chooseDepth(info.Connections, &o.Params, o.Model)
+	}
 	if err != nil { // it may be the damage that has taken the topics
 		return &Result{Warnings: reader.Warnings()}, fmt.Errorf("replay %s: %w", info.Path, err)
 	}
@@ -133,7 +136,10 @@ func chooseTopics(conns []*bags.Connection, p *params.Parameters) (t Topics, err
 		return slices.ContainsFunc(conns, func(c *bags.Connection) bool { return c.Topic == topic && c.Type == typ })
 	}
 	first := func(typ string) string {
-		i := slices.IndexFunc(conns, func(c *bags.Connection) bool { return c.Type == typ })
+		i := slices.IndexFunc(conns, func(c *bags.Connection) bool { return c.Type == typ && bags.ColourTopic(c.Topic) })
+		if i < 0 {
+			i = slices.IndexFunc(conns, func(c *bags.Connection) bool { return c.Type == typ })
+		}
 		if i < 0 {
 			return ""
 		}
@@ -141,7 +147,7 @@ func chooseTopics(conns []*bags.Connection, p *params.Parameters) (t Topics, err
 	}
 	if p.ImageTopic == standard.ImageTopic {
 		switch raw, small := first("sensor_msgs/Image"), first("sensor_msgs/CompressedImage"); {
-		case raw != "" && !strings.Contains(raw, "depth"):
+		case raw != "" && bags.ColourTopic(raw):
 			p.ImageTopic = raw
 		case small != "":
 			p.ImageTopic = strings.TrimSuffix(small, "/compressed")
@@ -176,6 +182,30 @@ func chooseTopics(conns []*bags.Connection, p *params.Parameters) (t Topics, err
 	}
 	t.CameraInfo, t.Map = p.CameraInfoTopic, p.MapTopic
 	return t, nil
+}
+
+// chooseDepth does the same for depth images, where the model wants some, and else turns them off, so that no frame waits for any.
+func chooseDepth(conns []*bags.Connection, p *params.Parameters, m stllm.Model) (topic string, err error) {
+	if p.DepthTopic == "" || m == nil || stllm.DepthOf(m).Grid == 0 {
+		p.DepthTopic = ""
+		return "", nil
+	}
+	if p.DepthTopic != params.Default().DepthTopic {
+		conns = slices.DeleteFunc(slices.Clone(conns), func(c *bags.Connection) bool {
+			return c.Topic != p.DepthTopic && c.Topic != p.DepthTopic+"/compressedDepth"
+		})
+		if len(conns) == 0 {
+			return "", fmt.Errorf("the bag has neither depth images on %s nor on %s/compressedDepth", p.DepthTopic, p.DepthTopic)
+		}
+		topic = conns[0].Topic
+	} else {
+		p.DepthTopic, topic = bags.DepthTopic(conns)
+	}
+	p.DepthTransport = "raw"
+	if topic != p.DepthTopic {
+		p.DepthTransport = "compressed"
+	}
+	return topic, nil
 }
 
 // player feeds one robot.
@@ -244,7 +274,7 @@ func (p *player) run(ctx context.Context, reader bags.Reader) error {
 func (p *player) advertise(n *mem.Node) error {
 	p.pubs = map[string]transport.Publisher{}
 	for _, c := range p.info.Connections {
-		wanted := c.Topic == "/tf" || c.Topic == "/tf_static" || c.Topic == "/clock" || c.Topic == p.topics.Image || c.Topic == p.topics.CameraInfo || c.Topic == p.topics.Map
+		wanted := c.Topic == "/tf" || c.Topic == "/tf_static" || c.Topic == "/clock" || c.Topic == p.topics.Image || c.Topic == p.topics.CameraInfo || c.Topic == p.topics.Map || c.Topic == p.topics.Depth
 		if !wanted || p.pubs[c.Topic] != nil {
 			continue
 		}
@@ -355,7 +385,9 @@ func (p *player) deliver(m *bags.Message) error {
 		p.graph.SetTime(d.Clock.UnixNano())
 		return nil
 	case *msgs.Image, *msgs.CompressedImage:
-		p.result.Images++
+		if topic == p.topics.Image {
+			p.result.Images++
+		}
 	}
 	return p.pubs[topic].Publish(decoded)
 }

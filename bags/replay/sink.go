@@ -86,6 +86,12 @@ func (s *sink) frame(f window.Frame) {
 	if s.frames == nil {
 		return
 	}
+	measured := 0
+	for _, z := range f.Depth {
+		if z > 0 {
+			measured++
+		}
+	}
 	s.note(s.frames.put(struct {
 		Seq        uint64      `json:"seq"`
 		Stamp      int64       `json:"stamp_ns"`
@@ -95,7 +101,8 @@ func (s *sink) frame(f window.Frame) {
 		Width      int         `json:"width"`
 		Height     int         `json:"height"`
 		K          [9]float64  `json:"K"`
-	}{f.Seq, f.Stamp, f.FrameID, s.fixed, f.Pose.Matrix(), f.Width, f.Height, f.K}))
+		Depth      int         `json:"depth_patches,omitempty"`
+	}{f.Seq, f.Stamp, f.FrameID, s.fixed, f.Pose.Matrix(), f.Width, f.Height, f.K, measured}))
 }
 
 func (s *sink) drop(d robot.Drop) {
@@ -276,9 +283,13 @@ func (s *sink) summary(r *Result, o Options) error {
 	for _, w := range r.Warnings {
 		warnings = append(warnings, w.String())
 	}
+	topics := map[string]string{"image": r.Topics.Image, "camera_info": r.Topics.CameraInfo, "map": r.Topics.Map}
+	if r.Topics.Depth != "" {
+		topics["depth"] = r.Topics.Depth
+	}
 	data, err := json.MarshalIndent(map[string]any{
-		"bags": o.Bags, "topics": map[string]string{"image": r.Topics.Image, "camera_info": r.Topics.CameraInfo, "map": r.Topics.Map},
-		"images": r.Images, "frames": s.entered, "dropped": dropped, "dropped_by_cause": s.counts, "skipped_messages": r.Skipped,
+		"bags": o.Bags, "topics": topics,
+		"images": r.Images, "frames": s.entered, "frames_with_depth": r.Status.Depth.Frames, "frames_without_depth": r.Status.Depth.Lacking, "dropped": dropped, "dropped_by_cause": s.counts, "skipped_messages": r.Skipped,
 		"map":   map[string]any{"id": r.Status.MapID, "points": r.Status.MapPoints, "received": r.Status.MapReceived, "voxels": r.Status.MapVoxels},
 		"model": r.Status.ModelID, "questions": len(r.Answers), "answers_with_error": failed, "seconds_by_stage": took, "warnings": warnings,
 	}, "", "  ")

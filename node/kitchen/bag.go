@@ -26,6 +26,7 @@ const (
 	ImageTopic  = "/camera/color/image_raw/compressed"
 	InfoTopic   = "/camera/color/camera_info"
 	MapTopic    = "/map/points"
+	DepthTopic  = "/camera/aligned_depth_to_color/image_raw" // with Options.Depth
 	opticalName = "camera_color_optical_frame"
 )
 
@@ -164,14 +165,19 @@ func (w *wobble) next() geometry.Transform {
 func (k *Kitchen) record(ctx context.Context, w bags.Writer, encoding msgs.Encoding, progress func(done, total int)) error {
 	o := k.Options
 	ids := map[string]*bags.Connection{}
-	for _, c := range []struct {
+	type channel struct {
 		topic  string
 		sample msgs.Message
 		latch  bool
-	}{
+	}
+	channels := []channel{
 		{"/tf_static", &msgs.TFMessage{}, true}, {MapTopic, &msgs.PointCloud2{}, true}, {"/tf", &msgs.TFMessage{}, false},
 		{ImageTopic, &msgs.CompressedImage{}, false}, {InfoTopic, &msgs.CameraInfo{}, false},
-	} {
+	}
+	if o.Depth {
+		channels = append(channels, channel{DepthTopic, &msgs.Image{}, false})
+	}
+	for _, c := range channels {
 		id, err := w.Add(bags.Connection{Topic: c.topic, Type: c.sample.ROSType(), Encoding: encoding, Latched: c.latch})
 		if err != nil {
 			return err
@@ -199,7 +205,7 @@ func (k *Kitchen) record(ctx context.Context, w bags.Writer, encoding msgs.Encod
 	}
 	last := k.Frames[len(k.Frames)-1].Stamp
 	noise := &wobble{r: rand.New(rand.NewPCG(o.Seed, 0x706f7365)), trans: o.PoseTrans, turn: o.PoseTurn}
-	grain := newGrain(o.Seed, o.ImageNoise)
+	grain, depth := newGrain(o.Seed, o.ImageNoise), newRanger(o.Seed)
 	gap := [2]float64{k.Seconds()/2 - 1, k.Seconds()/2 + 1}
 	var pic render.Picture
 	tick, shot := int64(-3), 0
@@ -244,6 +250,11 @@ func (k *Kitchen) record(ctx context.Context, w bags.Writer, encoding msgs.Encod
 		}
 		if err := put(InfoTopic, f.Stamp+2e6, k.info(header)); err != nil {
 			return err
+		}
+		if o.Depth {
+			if err := put(DepthTopic, f.Stamp+2e6, depth.measure(shot, pic.Width, pic.Height, pic.Depth, header)); err != nil {
+				return err
+			}
 		}
 		shot++
 		if progress != nil {

@@ -42,6 +42,7 @@ type Options struct {
 	MapNoise   float64 // standard deviation of the map's points, metres, 0 to 0.2, default 0.006; negative for none
 	MapHoles   float64 // share of the map that is missing in patches, 0 to 0.9, default 0.05; negative for none
 	MapEdge    float64 // distance between the map's points, metres, 0.01 to 0.1, default 0.03
+	Depth      bool    // a depth camera besides, registered to the colour camera
 	MissingTF  string  // "" all there, "gap" nothing for 2 s, "odom" no map→odom, "static" no camera link
 
 	Quiz quiz.Options

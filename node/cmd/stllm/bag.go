@@ -19,7 +19,7 @@ func (a *app) bagCommand() *cobra.Command {
 	}
 	examine := &cobra.Command{
 		Use:   "check BAG…",
-		Short: "Say whether the node finds what it needs: camera, camera_info, TF at the images' stamps, map",
+		Short: "Say whether the node finds what it needs: camera, camera_info, TF at the images' stamps, map; and whether its depth images fit",
 		Args:  atLeast(1, "one bag or more"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			r, err := check.Check(a.out, args, o)
@@ -39,6 +39,7 @@ func (a *app) bagCommand() *cobra.Command {
 	f.StringVar(&o.FixedFrame, "fixed-frame", "map", "frame that poses and the map are kept in")
 	f.StringVar(&o.Image, "image", "", "image topic (default: the first one)")
 	f.StringVar(&o.CameraInfo, "camera-info", "", "camera_info topic (default: the image's sibling)")
+	f.StringVar(&o.Depth, "depth", "", "topic of registered depth images (default: the likeliest by its name)")
 	f.StringVar(&o.Map, "map", "", "map cloud topic (default: the first PointCloud2)")
 	cmd.AddCommand(info, examine, a.bagPlayCommand())
 	return group(cmd)

@@ -95,7 +95,7 @@ func (a *app) eval(ctx context.Context, e *evalFlags) error {
 	if err != nil {
 		return err
 	}
-	answerer, frames, closeModel, err := a.answerer(ctx, e, &p)
+	answerer, shown, closeModel, err := a.answerer(ctx, e, &p)
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (a *app) eval(ctx context.Context, e *evalFlags) error {
 		return fmt.Errorf("results folder: %w", err)
 	}
 	defer os.RemoveAll(temp)
-	src, err := e.items.source(a, itemSources{p, frames, e.workers, temp})
+	src, err := e.items.source(a, itemSources{p, shown.frames, shown.depth, e.workers, temp})
 	if err != nil {
 		return err
 	}

@@ -44,53 +44,60 @@ type named struct {
 
 func (n named) ID() string { return n.id }
 
-// answerer makes who answers, and tells how many frames of a window it wants.
-func (a *app) answerer(ctx context.Context, e *evalFlags, p *params.Parameters) (who eval.Answerer, frames int, end func(), err error) {
+// wanted is what an answerer wants to be shown.
+type wanted struct {
+	frames int // of a window
+	depth  stllm.DepthUse
+}
+
+// answerer makes who answers, and tells what it wants.
+func (a *app) answerer(ctx context.Context, e *evalFlags, p *params.Parameters) (who eval.Answerer, w wanted, end func(), err error) {
 	end = func() {}
-	frames = 32 // as published
+	w.frames = 32 // as published
 	if p.Frames > 0 {
-		frames = int(p.Frames)
+		w.frames = int(p.Frames)
 	}
 	h := sha256.New()
 	id := ""
 	switch f := &e.answers; {
 	case f.kind != "stllm" && f.kind != "llava":
-		return nil, 0, end, usageError{fmt.Errorf("--model-kind is %q, expected stllm or llava", f.kind)}
+		return nil, w, end, usageError{fmt.Errorf("--model-kind is %q, expected stllm or llava", f.kind)}
 	case f.table != "":
 		data, err := os.ReadFile(f.table)
 		if err != nil {
-			return nil, 0, end, fmt.Errorf("answers: %w", err)
+			return nil, w, end, fmt.Errorf("answers: %w", err)
 		}
 		t := eval.Table{Name: filepath.Base(f.table)}
 		if err := json.Unmarshal(data, &t.Answers); err != nil {
-			return nil, 0, end, fmt.Errorf("answers %s: expected an object of item ids and texts: %w", f.table, err)
+			return nil, w, end, fmt.Errorf("answers %s: expected an object of item ids and texts: %w", f.table, err)
 		}
 		h.Write(data)
 		who, id = t, t.Name
 	case f.endpoint.URL != "":
-		f.endpoint.Frames, f.endpoint.Key = frames, os.Getenv(f.keyEnv)
+		f.endpoint.Frames, f.endpoint.Key = w.frames, os.Getenv(f.keyEnv)
 		f.endpoint.MaxTokens = int(p.MaxNewTokens)
 		if who, err = eval.NewEndpoint(f.endpoint); err != nil {
-			return nil, 0, end, usageError{err}
+			return nil, w, end, usageError{err}
 		}
 		id = who.ID()
 		fmt.Fprint(h, f.endpoint.URL, f.endpoint.Width)
 	default:
 		dir, err := e.model.folder(ctx)
 		if err != nil {
-			return nil, 0, end, err
+			return nil, w, end, err
 		}
 		if err := fingerprint(h, dir); err != nil {
-			return nil, 0, end, err
+			return nil, w, end, err
 		}
 		n, err := a.load(ctx, &e.model)
 		if err != nil {
-			return nil, 0, end, err
+			return nil, w, end, err
 		}
 		end = func() { _ = n.Close() }
 		if p.Frames == 0 {
-			frames = n.Frames()
+			w.frames = n.Frames()
 		}
+		w.depth = n.DepthUse()
 		d := stllm.Decoding{MaxNewTokens: int(p.MaxNewTokens), DoSample: p.DoSample, NumBeams: int(p.NumBeams), Temperature: p.Temperature, TopP: p.TopP,
 			TopK: int(p.TopK), RepetitionPenalty: p.RepetitionPenalty, LengthPenalty: p.LengthPenalty, Seed: uint64(p.Seed)}
 		who, id = eval.NewModel(n, d, p.Evidence), n.ID()
@@ -101,11 +108,11 @@ func (a *app) answerer(ctx context.Context, e *evalFlags, p *params.Parameters) 
 	}
 	settings, err := json.Marshal(p)
 	if err != nil {
-		return nil, 0, end, err
+		return nil, w, end, err
 	}
 	h.Write(settings)
-	fmt.Fprint(h, frames)
-	return named{who, id + "@" + hex.EncodeToString(h.Sum(nil))[:8]}, frames, end, nil
+	fmt.Fprint(h, w.frames)
+	return named{who, id + "@" + hex.EncodeToString(h.Sum(nil))[:8]}, w, end, nil
 }
 
 // fingerprint hashes a folder's files: names, sizes and samples of the content, so that a model of many GB is quick.

@@ -15,6 +15,7 @@ import (
 	"github.com/stllm/stllm/bags/rea"
 	"github.com/stllm/stllm/node/params"
 	"github.com/stllm/stllm/node/picture"
+	"github.com/stllm/stllm/node/stllm"
 )
 
 // itemFlags say what is asked about.
@@ -61,7 +62,8 @@ func (f *itemFlags) rootsBeside(list string) rea.Roots {
 // itemSources is what sources of items need beside their flags.
 type itemSources struct {
 	params params.Parameters
-	frames int    // of a window
+	frames int // of a window
+	depth  stllm.DepthUse
 	ahead  int    // kitchens that are made ahead
 	temp   string // folder for their bags; empty: the system's
 }
@@ -131,7 +133,7 @@ func (f *itemFlags) one(a *app, spec string, in itemSources) (eval.Source, error
 		if err != nil {
 			return nil, err
 		}
-		return eval.Kitchens(eval.KitchenOptions{Seed: first, Count: int(last-first) + 1, Frames: in.frames, Kitchen: o, Changed: f.kitchen.changed(),
+		return eval.Kitchens(eval.KitchenOptions{Seed: first, Count: int(last-first) + 1, Frames: in.frames, Depth: in.depth, Kitchen: o, Changed: f.kitchen.changed(),
 			Params: in.params, Ahead: max(1, in.ahead), Temp: in.temp, Log: quiet})
 	}
 	if spec = listFile(spec); filepath.Ext(spec) == ".json" {
@@ -141,7 +143,7 @@ func (f *itemFlags) one(a *app, spec string, in itemSources) (eval.Source, error
 	if err != nil {
 		return nil, err
 	}
-	return eval.Bags(spec, eval.BagOptions{Questions: f.questions, Params: in.params, Links: links, Frames: in.frames, Log: quiet, Boxes: func(bag string) []picture.Box {
+	return eval.Bags(spec, eval.BagOptions{Questions: f.questions, Params: in.params, Links: links, Frames: in.frames, Depth: in.depth, Log: quiet, Boxes: func(bag string) []picture.Box {
 		boxes, err := picture.ReadBoxes(beside(bag, ".scene.json"))
 		if err != nil {
 			a.log.Warn().Err(err).Msg("boxes are not drawn")

@@ -34,6 +34,7 @@ func (k *kitchenFlags) add(f *pflag.FlagSet, prefix string) {
 	f.Float64Var(&k.MapNoise, prefix+"map-noise", 0.006, "noise of the map's points, standard deviation, 0 to 0.2 m")
 	f.Float64Var(&k.MapHoles, prefix+"map-holes", 0.05, "share of the map that is missing, 0 to 0.9")
 	f.Float64Var(&k.MapEdge, prefix+"map-edge", 0.03, "distance between the map's points, 0.01 to 0.1 m")
+	f.BoolVar(&k.Depth, prefix+"depth", false, "with a depth camera, registered to the colour camera, with noise and holes ("+kitchen.DepthTopic+", 16UC1)")
 	f.StringVar(&k.MissingTF, prefix+"missing-tf", "", "leave TF out: gap (2 s in the middle), odom (no map→odom) or static (no camera link)")
 }
 
