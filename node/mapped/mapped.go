@@ -47,6 +47,20 @@ func Open(path string) (*File, error) {
 	return m, nil
 }
 
+// Anonymous is memory of no file, of zeros, that the system has back as soon as it is closed: for what is large and needed for a
+// moment, and would stay until the collector's next turn.
+func Anonymous(size int) (*File, error) {
+	m := &File{}
+	if size == 0 {
+		return m, nil
+	}
+	var err error
+	if m.Data, err = unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON); err != nil {
+		return nil, fmt.Errorf("memory for %d bytes: %w", size, err)
+	}
+	return m, nil
+}
+
 // Close unmaps the file: Data must not be read any more. It may be called twice.
 func (m *File) Close() error {
 	if m == nil || m.Data == nil {

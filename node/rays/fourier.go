@@ -52,28 +52,48 @@ func (f *Fourier) Width(w int) int { return w * (1 + 2*len(f.frequencies)) }
 
 // Encode encodes vectors of w numbers each. The published encoding needs numbers that bfloat16 holds.
 func (f *Fourier) Encode(vectors []float32, w int) ([]float32, error) {
-	return f.all(vectors, w, false)
+	return f.fresh(vectors, w, f.EncodeInto)
+}
+
+// EncodeInto is [Fourier.Encode] into out, of [Fourier.Width] of w numbers for each vector.
+func (f *Fourier) EncodeInto(out, vectors []float32, w int) error {
+	return f.all(out, vectors, w, false)
 }
 
 // EncodePoints is [Fourier.Encode] for directions of points, [N][3], in the published profile: the reference averages their
 // embeddings over windows of one, which turns −0 into +0 and changes nothing else.
 func (f *Fourier) EncodePoints(directions []float32) ([]float32, error) {
-	return f.all(directions, 3, true)
+	return f.fresh(directions, 3, func(out, vectors []float32, _ int) error { return f.EncodePointsInto(out, vectors) })
 }
 
-func (f *Fourier) all(vectors []float32, w int, plusZero bool) ([]float32, error) {
+// EncodePointsInto is [Fourier.EncodePoints] into out, of [Fourier.Width] of 3 numbers for each direction.
+func (f *Fourier) EncodePointsInto(out, directions []float32) error {
+	return f.all(out, directions, 3, true)
+}
+
+func (f *Fourier) fresh(vectors []float32, w int, encode func(out, vectors []float32, w int) error) ([]float32, error) {
+	out := make([]float32, len(vectors)/max(1, w)*f.Width(max(0, w)))
+	if err := encode(out, vectors, w); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (f *Fourier) all(out, vectors []float32, w int, plusZero bool) error {
 	if w < 1 || len(vectors)%w != 0 {
-		return nil, fmt.Errorf("encode: %d numbers, expected %d per vector", len(vectors), w)
+		return fmt.Errorf("encode: %d numbers, expected %d per vector", len(vectors), w)
 	}
 	n, width := len(vectors)/w, f.Width(w)
+	if len(out) != n*width {
+		return fmt.Errorf("encode: room for %d numbers, expected %d for each of %d vectors", len(out), width, n)
+	}
 	if f.rounded {
 		for i, v := range vectors {
 			if math.Float32bits(v)&0xFFFF != 0 {
-				return nil, fmt.Errorf("encode: number %d is %v, which is not a bfloat16 number", i, v)
+				return fmt.Errorf("encode: number %d is %v, which is not a bfloat16 number", i, v)
 			}
 		}
 	}
-	out := make([]float32, n*width)
 	parallel.Ranges(n, 128, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			row := out[i*width : (i+1)*width]
@@ -85,7 +105,7 @@ func (f *Fourier) all(vectors []float32, w int, plusZero bool) ([]float32, error
 			}
 		}
 	})
-	return out, nil
+	return nil
 }
 
 // encode writes one row.

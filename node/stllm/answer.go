@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unsafe"
 
 	"github.com/stllm/stllm/node/checkpoint/config"
+	"github.com/stllm/stllm/node/mapped"
 	"github.com/stllm/stllm/node/ort"
 	"github.com/stllm/stllm/node/rays"
 	"github.com/stllm/stllm/node/stllm/generate"
@@ -208,8 +210,24 @@ func (n *Network) fits(tokens int) error {
 // alignerRays are the encodings of where things are.
 type alignerRays struct{ images, points, patches []float32 }
 
-// directions computes the ray encodings of the window and of the map.
-func (n *Network) directions(req Request, places *mapFeatures) (alignerRays, error) {
+// onHeap is room for n numbers in Go's memory.
+func onHeap(n int) ([]float32, error) { return make([]float32, n), nil }
+
+// aside is room for numbers outside of it, which there is until the map's encodings have been used: the published ones of a large map
+// are hundreds of megabytes.
+func aside(to **mapped.File) func(n int) ([]float32, error) {
+	return func(n int) ([]float32, error) {
+		m, err := mapped.Anonymous(4 * n)
+		if err != nil || n == 0 {
+			return nil, err
+		}
+		*to = m
+		return unsafe.Slice((*float32)(unsafe.Pointer(&m.Data[0])), n), nil
+	}
+}
+
+// directions computes the ray encodings of the window and of the map; those of the map may take what room gives.
+func (n *Network) directions(req Request, places *mapFeatures, room func(n int) ([]float32, error)) (alignerRays, error) {
 	if n.cfg.RobotConfig != nil {
 		return n.robotPlaces(req, places)
 	}
@@ -234,13 +252,16 @@ func (n *Network) directions(req Request, places *mapFeatures) (alignerRays, err
 	if err != nil {
 		return out, fmt.Errorf("rays: %w", err)
 	}
+	if out.points, err = room(len(point) / 3 * n.fourier.Width(3)); err != nil {
+		return out, fmt.Errorf("encode rays: %w", err)
+	}
 	if n.cfg.Profile == config.Robot {
 		f := rays.NewFourier(rays.PublishedFrequencies())
 		if out.images, err = f.Encode(patch, 3); err == nil {
-			out.points, err = f.Encode(point, 3)
+			err = f.EncodeInto(out.points, point, 3)
 		}
 	} else if out.images, err = n.fourier.Encode(patch, 3); err == nil {
-		out.points, err = n.fourier.EncodePoints(point)
+		err = n.fourier.EncodePointsInto(out.points, point)
 	}
 	if err != nil {
 		return out, fmt.Errorf("encode rays: %w", err)
@@ -254,7 +275,9 @@ func (n *Network) align(ctx context.Context, req Request, frames *frameFeatures,
 		spatial, err := n.project(ctx, places)
 		return spatial, nil, err
 	}
-	enc, err := n.directions(req, places)
+	var pointRays *mapped.File
+	enc, err := n.directions(req, places, aside(&pointRays))
+	defer func() { _ = pointRays.Close() }() // an address that Mmap gave
 	if err != nil {
 		return nil, nil, err
 	}

@@ -108,7 +108,7 @@ func (f *Frozen) Rays(frames []Frame, m MapFeatures) (images, points []float32, 
 	if len(frames) == 0 {
 		return nil, nil, &InputError{errors.New("rays: there are no frames")}
 	}
-	out, err := f.n.directions(Request{Frames: frames}, places)
+	out, err := f.n.directions(Request{Frames: frames}, places, onHeap)
 	if err != nil {
 		return nil, nil, &InputError{err}
 	}

@@ -203,7 +203,7 @@ func TestGoldenWholeModel(t *testing.T) {
 			}
 			within(t, "pixels", pixels, x["pixels"].Float32s(), 0)
 			within(t, "pooled", frames.pooled, x["pooled"].Float32s(), 3e-5)
-			enc, err := n.directions(req, places)
+			enc, err := n.directions(req, places, onHeap)
 			if err != nil {
 				t.Fatal(err)
 			}
