@@ -7,6 +7,7 @@ import (
 
 	"github.com/stllm/stllm/node/geometry"
 	"github.com/stllm/stllm/node/picture"
+	"github.com/stllm/stllm/node/wholefile"
 )
 
 // picture draws what an answer was made from and returns the file's name below the results folder.
@@ -44,7 +45,7 @@ func (o *Options) picture(it *Item, c *Clip, r Reply) (string, error) {
 	h.Write([]byte(it.ID))
 	stem := fileName(it.ID)
 	name := filepath.Join(picturesFolder, fmt.Sprintf("%s-%08x.png", stem[:min(len(stem), 80)], h.Sum32()))
-	if err := replaceFile(filepath.Join(o.Out, name), png); err != nil {
+	if err := wholefile.Write(filepath.Join(o.Out, name), png); err != nil {
 		return "", fmt.Errorf("write the picture: %w", err)
 	}
 	return name, nil

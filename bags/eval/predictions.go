@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/stllm/stllm/node/stllm"
+	"github.com/stllm/stllm/node/wholefile"
 )
 
 // Prediction is one line of predictions.jsonl: one item in one run.
@@ -165,15 +166,7 @@ func writeJSON(path string, v any) error {
 	if err := e.Encode(v); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	return replaceFile(path, b.Bytes())
-}
-
-func replaceFile(path string, data []byte) error {
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, data, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
+	return wholefile.Write(path, b.Bytes())
 }
 
 // fileName makes part of a file name of an id.

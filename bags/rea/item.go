@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/stllm/stllm/node/stllm"
+	"github.com/stllm/stllm/node/wholefile"
 )
 
 // Item is one question of the list, as released.
@@ -176,11 +177,10 @@ func Write(path string, items []Item) error {
 	if err != nil {
 		return fmt.Errorf("REA items: %w", err)
 	}
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, append(b, '\n'), 0o644); err != nil {
+	if err := wholefile.Write(path, append(b, '\n')); err != nil {
 		return fmt.Errorf("REA items: %w", err)
 	}
-	return os.Rename(tmp, path)
+	return nil
 }
 
 // Roots are the folders that an item's paths are relative to.

@@ -17,6 +17,7 @@ import (
 	"github.com/stllm/stllm/bags/judge"
 	"github.com/stllm/stllm/bags/metrics"
 	"github.com/stllm/stllm/node/stllm"
+	"github.com/stllm/stllm/node/wholefile"
 )
 
 // Evaluation is a results folder of eval.Run with what belongs to it.
@@ -49,11 +50,10 @@ func Write(path string, o Options) error {
 	if err != nil {
 		return err
 	}
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, b, 0o644); err != nil {
+	if err := wholefile.Write(path, b); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
-	return os.Rename(tmp, path)
+	return nil
 }
 
 // Render makes the page. The same folders give the same bytes.

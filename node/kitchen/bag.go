@@ -16,6 +16,7 @@ import (
 	"github.com/stllm/stllm/node/geometry"
 	"github.com/stllm/stllm/node/imaging"
 	"github.com/stllm/stllm/node/kitchen/render"
+	"github.com/stllm/stllm/node/wholefile"
 )
 
 // start is the stamp of the first picture, ns: a fixed moment, so that the same seed gives the same bytes.
@@ -44,8 +45,8 @@ func Write(ctx context.Context, k *Kitchen, path string, progress func(done, tot
 		{path, func(path string) error { return k.writeBag(ctx, path, progress) }},
 		{base + ".scene.json", k.writeScene}, {base + ".questions.yaml", k.writeQuestions},
 	} {
-		if err := whole(f.path, f.write); err != nil {
-			return fmt.Errorf("write kitchen %s: %w", f.path, err)
+		if err := wholefile.Make(f.path, f.write); err != nil {
+			return fmt.Errorf("kitchen: %w", err)
 		}
 	}
 	return nil

@@ -2,33 +2,12 @@ package kitchen
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/goccy/go-yaml"
 )
-
-// whole has a file written beside its place and puts it there when all of it is written.
-func whole(path string, write func(path string) error) error {
-	ext := filepath.Ext(path)
-	made := strings.TrimSuffix(path, ext) + ".partial" + ext // writers of bags go by the ending
-	err := write(made)
-	if err == nil {
-		err = os.Rename(made, path)
-	}
-	if err == nil {
-		return nil
-	}
-	if gone := os.Remove(made); gone != nil && !errors.Is(gone, fs.ErrNotExist) {
-		err = errors.Join(err, gone)
-	}
-	return err
-}
 
 // sceneFile is OUT.scene.json: the truth about a kitchen, in the map frame.
 type sceneFile struct {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stllm/stllm/node/checkpoint"
 	"github.com/stllm/stllm/node/trainer/weights"
+	"github.com/stllm/stllm/node/wholefile"
 )
 
 // state is what a run goes on from.
@@ -169,11 +170,7 @@ func (k *keeper) save(stage string, done int, w *weights.Set, opt *AdamW) error 
 	if err != nil {
 		return err
 	}
-	tmp := filepath.Join(k.out, "state.json.new")
-	if err := os.WriteFile(tmp, data, 0o644); err != nil {
-		return fmt.Errorf("checkpoint: %w", err)
-	}
-	if err := os.Rename(tmp, filepath.Join(k.out, "state.json")); err != nil {
+	if err := wholefile.Write(filepath.Join(k.out, "state.json"), data); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
 	k.state = next

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/stllm/stllm/node/wholefile"
 )
 
 // featureCache keeps what the frozen encoders have said of pictures and maps in files of a folder, up to so many bytes; those
@@ -54,7 +56,7 @@ func openFeatures(dir string, limit int64) (*featureCache, error) {
 		case strings.HasSuffix(e.Name(), featureEnding):
 			c.files[e.Name()] = &cached{info.Size(), info.ModTime()}
 			c.size += info.Size()
-		case strings.HasSuffix(e.Name(), ".new"): // of a run that was killed
+		case strings.HasSuffix(e.Name(), wholefile.Ending): // of a run that was killed
 			_ = os.Remove(filepath.Join(dir, e.Name()))
 		}
 	}
@@ -127,16 +129,7 @@ func (c *featureCache) write(name string, v []float32) {
 	if int64(len(data)) > c.limit {
 		return
 	}
-	f, err := os.CreateTemp(c.dir, name+".*.new")
-	if err != nil {
-		return
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), filepath.Join(c.dir, name))
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
+	if wholefile.Write(filepath.Join(c.dir, name), data) != nil {
 		return
 	}
 	c.mu.Lock()

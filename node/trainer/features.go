@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/gob"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"github.com/stllm/stllm/node/checkpoint"
 	"github.com/stllm/stllm/node/rays"
 	"github.com/stllm/stllm/node/trainer/record"
+	"github.com/stllm/stllm/node/wholefile"
 )
 
 // scene is a kitchen behind the encoders: features in half precision, of which only the classes' half is kept (the other is
@@ -150,13 +152,9 @@ func readScene(path string) (*scene, error) {
 }
 
 func writeScene(path string, s *scene) error {
-	f, err := os.Create(path + ".new")
-	if err != nil {
-		return err
+	var b bytes.Buffer
+	if err := gob.NewEncoder(&b).Encode(s); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
 	}
-	w := bufio.NewWriterSize(f, 1<<20)
-	if err := errors.Join(gob.NewEncoder(w).Encode(s), w.Flush(), f.Close()); err != nil {
-		return errors.Join(fmt.Errorf("%s: %w", path, err), os.Remove(f.Name()))
-	}
-	return os.Rename(f.Name(), path)
+	return wholefile.Write(path, b.Bytes())
 }

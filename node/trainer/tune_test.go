@@ -279,7 +279,7 @@ func TestTuneAfterKill(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(out, next), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{filepath.Join(next, "model.safetensors"), filepath.Join(next, "model.safetensors.new"), filepath.Join("model", trainedShard+".new")} {
+	for _, file := range []string{filepath.Join(next, "model.safetensors"), filepath.Join(next, "model.safetensors.partial"), filepath.Join("model", trainedShard+".partial")} {
 		if err := os.WriteFile(filepath.Join(out, file), []byte("half"), 0o644); err != nil {
 			t.Fatal(err)
 		}

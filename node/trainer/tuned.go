@@ -14,6 +14,7 @@ import (
 	"github.com/stllm/stllm/node/checkpoint/config"
 	"github.com/stllm/stllm/node/checkpoint/layout"
 	"github.com/stllm/stllm/node/trainer/weights"
+	"github.com/stllm/stllm/node/wholefile"
 )
 
 // The two files of a fine-tuned model: what stays is copied once, what is trained is written with every checkpoint.
@@ -82,18 +83,12 @@ func assemble(dir string, make func(made string) error) error {
 	if err := checkpoint.Vacant(dir); err != nil {
 		return fmt.Errorf("it has no config.json, but %w", err)
 	}
-	made := dir + ".partial"
-	err := errors.Join(os.RemoveAll(made), os.MkdirAll(made, 0o755))
-	if err == nil {
-		err = make(made)
-	}
-	if err == nil {
-		err = os.Rename(made, dir)
-	}
-	if err != nil {
-		return errors.Join(err, os.RemoveAll(made))
-	}
-	return nil
+	return wholefile.Make(dir, func(made string) error {
+		if err := errors.Join(os.RemoveAll(made), os.MkdirAll(made, 0o755)); err != nil {
+			return err
+		}
+		return make(made)
+	})
 }
 
 // copySmall copies a model's files that are not weights.

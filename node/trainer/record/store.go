@@ -2,6 +2,7 @@ package record
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/gob"
 	"encoding/json"
@@ -10,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"github.com/stllm/stllm/node/wholefile"
 )
 
 // Store is a data folder: shape.json and one file a seed.
@@ -89,21 +92,16 @@ func (s *Store) read(seed uint64) (*Record, error) {
 }
 
 // write puts the file in its place in one step, so that a killed run leaves no half record.
-func (s *Store) write(r *Record) (err error) {
-	f, err := os.CreateTemp(s.dir, "making-*")
+func (s *Store) write(r *Record) error {
+	var b bytes.Buffer
+	err := gob.NewEncoder(&b).Encode(r)
+	if err == nil {
+		err = wholefile.Write(s.path(r.Seed), b.Bytes())
+	}
 	if err != nil {
-		return fmt.Errorf("data folder: %w", err)
+		return fmt.Errorf("data folder: record of seed %d: %w", r.Seed, err)
 	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	w := bufio.NewWriterSize(f, 1<<20)
-	if err := errors.Join(gob.NewEncoder(w).Encode(r), w.Flush(), f.Close()); err != nil {
-		return fmt.Errorf("data folder: write the record of seed %d: %w", r.Seed, err)
-	}
-	return os.Rename(f.Name(), s.path(r.Seed))
+	return nil
 }
 
 // Fill makes the records of seeds that are absent, several at a time. progress may be nil.

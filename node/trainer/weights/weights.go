@@ -4,7 +4,6 @@ package weights
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"sort"
@@ -119,11 +118,10 @@ func (s *Set) WriteFile(path string, dtype checkpoint.DType, names []string) err
 		}
 		list = append(list, &checkpoint.Tensor{Name: name, DType: dtype, Shape: shape, Length: int64(len(data)), Data: data})
 	}
-	tmp := path + ".new"
-	if err := checkpoint.WriteSafetensors(tmp, map[string]string{"format": "pt"}, list); err != nil {
-		return fmt.Errorf("write weights: %w", err) // nothing is left of a file that was not finished
+	if err := checkpoint.WriteSafetensors(path, map[string]string{"format": "pt"}, list); err != nil {
+		return fmt.Errorf("write weights: %w", err)
 	}
-	return os.Rename(tmp, path)
+	return nil
 }
 
 // Pick reads tensors of an open folder by name.
