@@ -406,7 +406,7 @@ func (p *player) ask(ctx context.Context) error {
 	if err := p.robot.Settle(ctx); err != nil {
 		return err
 	}
-	options := robot.Options{NoDeadline: true, Ablate: p.o.Ablate, Plan: q.Task == string(stllm.TaskPlanning)}
+	options := robot.Options{NoDeadline: true, Told: true, Ablate: p.o.Ablate, Plan: q.Task == string(stllm.TaskPlanning)}
 	if p.o.Emit != nil {
 		options.Emit = func(c robot.Chunk) { p.o.Emit(q, c) }
 	}

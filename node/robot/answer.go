@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/stllm/stllm/msgs"
 	"github.com/stllm/stllm/node/params"
 	"github.com/stllm/stllm/node/stllm"
@@ -350,12 +352,18 @@ func (r *Robot) deliver(q *question, a *msgs.Answer) {
 	}
 	r.finish(q, a)
 	r.ends.publish(r.ends.answer, a)
+	log := func(l zerolog.Level) *zerolog.Event {
+		if q.options.Told {
+			l = zerolog.DebugLevel
+		}
+		return r.log.WithLevel(l).Str("id", a.ID)
+	}
 	text := a.Text
 	if a.ErrorCode != msgs.AnswerErrorNone {
 		text = "[" + ErrorName(a.ErrorCode) + "] " + a.ErrorMessage
-		r.log.Warn().Str("id", a.ID).Str("error", ErrorName(a.ErrorCode)).Msg(a.ErrorMessage)
+		log(zerolog.WarnLevel).Str("error", ErrorName(a.ErrorCode)).Msg(a.ErrorMessage)
 	} else {
-		r.log.Info().Str("id", a.ID).Str("question", a.Question).Str("answer", a.Text).Uint32("frames", a.Frames).Str("model", a.ModelID).Msg("answered")
+		log(zerolog.InfoLevel).Str("question", a.Question).Str("answer", a.Text).Uint32("frames", a.Frames).Str("model", a.ModelID).Msg("answered")
 	}
 	r.ends.publish(r.ends.answerText, &msgs.String{Data: text})
 	o := q.outcome

@@ -32,6 +32,7 @@ type Chunk = msgs.AnswerChunk
 type Options struct {
 	Plan       bool // the text is a goal; the answer is a plan
 	NoDeadline bool // not even the default one; for replay, which must not depend on speed
+	Told       bool // who asks tells people what came of it: the log has it among its details only
 	Ablate     stllm.Ablation
 	// Emit is called for every piece, whatever the stream rate, by one goroutine at a time, and must return soon. It is not
 	// called after Ask has returned.

@@ -106,7 +106,10 @@ func (a *app) manage(ctx context.Context, node transport.Transport, p params.Par
 				if ctx.Err() != nil {
 					return nil // told to end while it started
 				}
-				return err
+				if errors.As(err, new(*lifecycle.RefusedError)) {
+					return err
+				}
+				return toldError{err} // by the machine, which tells it on /rosout as well
 			}
 		}
 		told.log.Info().Str("node", node.Name()).Str("transport", "ros2").Msg("ready for questions on ~/question and ~/question_text")

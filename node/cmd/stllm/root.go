@@ -43,6 +43,9 @@ type rosArgs struct {
 // usageError marks a wrong command line, which ends with another exit code than a failed run.
 type usageError struct{ error }
 
+// toldError is a failure that the log has told of already.
+type toldError struct{ error }
+
 func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
 	a := &app{in: in, out: out, err: errw}
 	root := a.root()
@@ -63,6 +66,9 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
+	}
+	if errors.As(err, new(toldError)) {
+		return exitError
 	}
 	text := err.Error()
 	if ctx.Err() != nil { // whoever has pressed Ctrl-C knows no contexts

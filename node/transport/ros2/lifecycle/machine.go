@@ -173,7 +173,7 @@ func (m *Machine) run(t transition) error {
 	err := m.call(t)
 	m.end(t.to, err)
 	if errors.Is(err, ErrBroken) {
-		m.log.Error().Err(err).Msg("lifecycle: " + t.label + " broke off; recovering")
+		m.log.Error().Msg("lifecycle: " + t.label + " broke off; recovering")
 		var recovery error
 		if m.do.Recover != nil {
 			recovery = m.do.Recover(m.ctx, t.from)
