@@ -3,6 +3,8 @@ package eval
 import (
 	"context"
 	"fmt"
+	"sync"
+	"time"
 
 	"github.com/stllm/stllm/node/geometry"
 	"github.com/stllm/stllm/node/imaging"
@@ -27,6 +29,30 @@ type Model struct {
 	maps     *cache[*scene.Cloud, stllm.MapFeatures]
 	grey     *imaging.RGB
 	flat     *scene.Cloud
+
+	mu    sync.Mutex
+	spent Encoding
+}
+
+// Encoding is what was encoded for answers, which share it, and how long that took in all.
+type Encoding struct {
+	Frames, Maps         int
+	FramesTook, MapsTook time.Duration
+}
+
+// Encoding tells what was encoded so far.
+func (m *Model) Encoding() Encoding {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.spent
+}
+
+// encoded adds what began at start.
+func (m *Model) encoded(start time.Time, number *int, took *time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	*number++
+	*took += time.Since(start)
 }
 
 // NewModel makes an answerer of a model; evidence asks it where it looked.
@@ -76,7 +102,10 @@ func (m *Model) Answer(ctx context.Context, q Query) (Reply, error) {
 	}
 	req.Ablate.NoAligner = m.video
 	var err error
-	if req.Map, err = m.maps.get(cloud, func() (stllm.MapFeatures, error) { return m.model.EncodeMap(ctx, cloud) }); err != nil {
+	if req.Map, err = m.maps.get(cloud, func() (stllm.MapFeatures, error) {
+		defer m.encoded(time.Now(), &m.spent.Maps, &m.spent.MapsTook)
+		return m.model.EncodeMap(ctx, cloud)
+	}); err != nil {
 		return Reply{}, fmt.Errorf("encode the map of item %s: %w", q.ID, err)
 	}
 	frames := q.Clip.Frames
@@ -88,7 +117,10 @@ func (m *Model) Answer(ctx context.Context, q Query) (Reply, error) {
 		if p == nil {
 			p, req.Ablate.NoVideo = m.grey, true
 		}
-		features, err := m.frames.get(p, func() (stllm.FrameFeatures, error) { return m.model.EncodeFrame(ctx, p) })
+		features, err := m.frames.get(p, func() (stllm.FrameFeatures, error) {
+			defer m.encoded(time.Now(), &m.spent.Frames, &m.spent.FramesTook)
+			return m.model.EncodeFrame(ctx, p)
+		})
 		if err != nil {
 			return Reply{}, fmt.Errorf("encode frame %d of item %s: %w", i, q.ID, err)
 		}

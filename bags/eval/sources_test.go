@@ -271,7 +271,11 @@ func TestModel(t *testing.T) {
 	for i := range items {
 		items[i].Open = func(context.Context) (*Clip, error) { return shared, nil }
 	}
-	run(t, Options{Source: List{"made", items}, Answerer: NewModel(f, stllm.Decoding{}, true), Runs: Ablations()})
+	m := NewModel(f, stllm.Decoding{}, true)
+	run(t, Options{Source: List{"made", items}, Answerer: m, Runs: Ablations()})
+	if enc := m.Encoding(); enc.Frames != 2 || enc.Maps != 2 || enc.FramesTook <= 0 || enc.MapsTook <= 0 {
+		t.Errorf("encoding: %+v", enc)
+	}
 	if f.frames != 2 || f.maps != 2 || len(f.requests) != 14 { // the clip's one picture and map, and what stands for them
 		t.Errorf("%d frames and %d maps encoded for %d answers", f.frames, f.maps, len(f.requests))
 	}

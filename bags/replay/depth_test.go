@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -78,6 +79,11 @@ func TestDepth(t *testing.T) {
 			t.Errorf("%d patches have depth, %v", f.Patches, err)
 		}
 		lines++
+	}
+	for _, key := range []string{"encode_frame_seconds", "encode_seconds"} {
+		if !regexp.MustCompile(`"` + key + `": [0-9.e-]*[1-9]`).Match(read(t, fast, "summary.json")) {
+			t.Errorf("summary.json has no %s", key)
+		}
 	}
 	if lines != int(d.Frames) || !strings.Contains(string(read(t, fast, "summary.json")), fmt.Sprintf(`"frames_with_depth": %d`, lines)) {
 		t.Errorf("%d lines\n%s", lines, read(t, fast, "summary.json"))

@@ -290,8 +290,9 @@ func (s *sink) summary(r *Result, o Options) error {
 	data, err := json.MarshalIndent(map[string]any{
 		"bags": o.Bags, "topics": topics,
 		"images": r.Images, "frames": s.entered, "frames_with_depth": r.Status.Depth.Frames, "frames_without_depth": r.Status.Depth.Lacking, "dropped": dropped, "dropped_by_cause": s.counts, "skipped_messages": r.Skipped,
-		"map":   map[string]any{"id": r.Status.MapID, "points": r.Status.MapPoints, "received": r.Status.MapReceived, "voxels": r.Status.MapVoxels},
-		"model": r.Status.ModelID, "questions": len(r.Answers), "answers_with_error": failed, "seconds_by_stage": took, "warnings": warnings,
+		"map":                  map[string]any{"id": r.Status.MapID, "points": r.Status.MapPoints, "received": r.Status.MapReceived, "voxels": r.Status.MapVoxels, "encode_seconds": r.Status.MapTime.Seconds()},
+		"encode_frame_seconds": r.Status.FrameTime.Seconds(), // mean; frames are encoded as they come, before any answer
+		"model":                r.Status.ModelID, "questions": len(r.Answers), "answers_with_error": failed, "seconds_by_stage": took, "warnings": warnings,
 	}, "", "  ")
 	if err != nil {
 		return err

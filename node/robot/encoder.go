@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/stllm/stllm/calibration"
 	"github.com/stllm/stllm/msgs"
@@ -93,7 +94,9 @@ func (r *Robot) decodeFrames() {
 func (r *Robot) encodeFrames(decoded <-chan *frameJob) {
 	for job := range decoded {
 		if job.cause == "" {
+			start := time.Now()
 			features, err := job.model.EncodeFrame(r.ctx, job.img)
+			job.took = time.Since(start)
 			switch {
 			case err != nil:
 				job.cause, job.detail = CauseEncoderError, err.Error()

@@ -3,6 +3,7 @@ package robot
 import (
 	"context"
 	"maps"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -230,6 +231,11 @@ func TestDiagnostics(t *testing.T) {
 		for key, want := range map[string]string{"frames in the window": "3", "voxels": "50", "asked": "1", "answered": "1", "last answer: decode (s)": "0.001", "state": "ready"} {
 			if values[key] != want {
 				t.Errorf("%s is %q, expected %q", key, values[key], want)
+			}
+		}
+		for _, key := range []string{"encoding a frame, mean (s)", "encoding it (s)"} {
+			if _, err := strconv.ParseFloat(values[key], 64); err != nil {
+				t.Errorf("%s: %v", key, err)
 			}
 		}
 	})

@@ -43,6 +43,7 @@ type frameJob struct {
 
 	// Made by the workers.
 	img    *imaging.RGB
+	took   time.Duration // the model, to encode it
 	frame  window.Frame
 	cause  Cause
 	detail string
@@ -278,6 +279,7 @@ func (r *Robot) frameEncoded(job *frameJob) {
 		r.drop(job, CauseDuplicate, "")
 	default:
 		r.s.stats.frames.add(1)
+		r.s.stats.encoding += job.took
 		r.countDepth(job)
 		r.s.cleared = false
 		r.s.dirty = true

@@ -197,9 +197,10 @@ func (r *Robot) encodeMap(job *mapJob, last *Map, lastModel stllm.Model) error {
 	}
 	job.result = &Map{Cloud: m.Cloud, ID: m.ID, FrameID: m.FrameID, Received: m.Received, Cell: m.Cell}
 	if last != nil && last.ID == m.ID && job.model == lastModel {
-		job.result.Cloud, job.result.Features, job.same = last.Cloud, last.Features, true
+		job.result.Cloud, job.result.Features, job.result.Took, job.same = last.Cloud, last.Features, last.Took, true
 		return nil
 	}
+	start := time.Now()
 	features, err := job.model.EncodeMap(r.ctx, m.Cloud)
 	if err != nil {
 		return fmt.Errorf("encode the map: %w", err)
@@ -207,6 +208,6 @@ func (r *Robot) encodeMap(job *mapJob, last *Map, lastModel stllm.Model) error {
 	if features == nil {
 		return fmt.Errorf("encode the map: the model gave no features")
 	}
-	job.result.Features = features
+	job.result.Features, job.result.Took = features, time.Since(start)
 	return nil
 }

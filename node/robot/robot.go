@@ -367,4 +367,5 @@ type Map struct {
 	Received int          // points before thinning
 	Cell     float64      // edge of the thinning grid, metres; 0: not thinned
 	Features stllm.MapFeatures
+	Took     time.Duration // to encode it
 }

@@ -22,7 +22,8 @@ func (c *counter) add(n uint64) { c.total += n }
 
 // answerStats are what became of questions.
 type answerStats struct {
-	frames   counter // that entered the window
+	frames   counter       // that entered the window
+	encoding time.Duration // of these frames
 	asked    uint64
 	answered uint64
 	errors   map[uint16]uint64
@@ -56,9 +57,10 @@ type Status struct {
 	LastImage   int64 // ns, stamp of the newest image; 0 before the first
 	Depth       DepthStatus
 	CameraInfos uint64
-	CameraError string // why the latest camera_info cannot be used
-	Waiting     int    // images that wait for camera_info or transforms
-	Encoding    int    // images in the works
+	CameraError string        // why the latest camera_info cannot be used
+	Waiting     int           // images that wait for camera_info or transforms
+	Encoding    int           // images in the works
+	FrameTime   time.Duration // that the model took to encode a frame, mean since the start; 0 before the first
 	Window      window.Stats
 	TFFrames    []string
 	TFRejected  map[string]uint64
@@ -67,6 +69,7 @@ type Status struct {
 	MapStamp               int64
 	MapPoints, MapReceived int // in use; before thinning
 	MapVoxels              int
+	MapTime                time.Duration // that the model took to encode it
 	MapWorking             bool
 	MapError               string
 	Maps, MapFailures      uint64 // messages
@@ -100,11 +103,14 @@ func (r *Robot) status() Status {
 	if n := s.tf.Dropped(); n > 0 {
 		st.TFRejected["dropped for want of room"] = n
 	}
+	if n := s.stats.frames.total; n > 0 {
+		st.FrameTime = s.stats.encoding / time.Duration(n)
+	}
 	if c := s.cameras.latest; c != nil && c.err != nil {
 		st.CameraError = c.err.Error()
 	}
 	if m := s.maps.current; m != nil {
-		st.MapID, st.MapStamp, st.MapPoints, st.MapReceived, st.MapVoxels = m.ID, m.Stamp, m.Cloud.Len(), m.Received, m.Features.Voxels()
+		st.MapID, st.MapStamp, st.MapPoints, st.MapReceived, st.MapVoxels, st.MapTime = m.ID, m.Stamp, m.Cloud.Len(), m.Received, m.Features.Voxels(), m.Took
 	}
 	switch {
 	case s.modelErr != nil:
@@ -216,6 +222,7 @@ func (r *Robot) windowStatus(st *Status, hz float64) msgs.DiagnosticStatus {
 	add(d, "frames since the start", st.Frames)
 	add(d, "waiting for transforms", st.Waiting)
 	add(d, "being encoded", st.Encoding)
+	add(d, "encoding a frame, mean (s)", st.FrameTime.Seconds())
 	addCounts(d, "dropped: ", st.Drops, func(c Cause) string { return string(c) })
 	addCounts(d, "transforms refused: ", st.TFRejected, func(s string) string { return s })
 	return *d
@@ -239,6 +246,7 @@ func (r *Robot) mapStatus(st *Status, clock int64) msgs.DiagnosticStatus {
 		add(d, "points", st.MapPoints)
 		add(d, "points before thinning", st.MapReceived)
 		add(d, "voxels", st.MapVoxels)
+		add(d, "encoding it (s)", st.MapTime.Seconds())
 		add(d, "another is being encoded", st.MapWorking)
 	}
 	return *d

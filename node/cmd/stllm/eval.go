@@ -134,7 +134,24 @@ func (a *app) eval(ctx context.Context, e *evalFlags) error {
 	}
 	fmt.Fprint(a.out, res.Scores)
 	fmt.Fprintf(a.out, "\n%.2f answers/s in this session of %s; %s\n", res.PerSecond, time.Since(started).Round(time.Second), filepath.Join(e.out, "report.html"))
+	if n, ok := answerer.(named); ok {
+		fmt.Fprint(a.out, encoded(n.Answerer))
+	}
 	return nil
+}
+
+// encoded tells what a model has encoded for its answers.
+func encoded(who eval.Answerer) string {
+	m, ok := who.(*eval.Model)
+	if !ok {
+		return ""
+	}
+	enc := m.Encoding()
+	if enc.Frames == 0 || enc.Maps == 0 {
+		return ""
+	}
+	return fmt.Sprintf("encoded on the way: %.1f ms a picture (of %d), %.1f ms a map (of %d)\n",
+		1e3*enc.FramesTook.Seconds()/float64(enc.Frames), enc.Frames, 1e3*enc.MapsTook.Seconds()/float64(enc.Maps), enc.Maps)
 }
 
 // report writes the page of one results folder.
