@@ -99,11 +99,8 @@ func listFile(spec string) string {
 	return spec
 }
 
-// source joins what --items names.
+// source joins what --items names, which check has found good.
 func (f *itemFlags) source(a *app, in itemSources) (eval.Source, error) {
-	if err := f.check(); err != nil {
-		return nil, err
-	}
 	var all eval.Several
 	for _, spec := range f.items {
 		one, err := f.one(a, spec, in)
