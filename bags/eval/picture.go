@@ -26,7 +26,6 @@ func (o *Options) picture(it *Item, c *Clip, r Reply) (string, error) {
 			in.Path[i] = f.Pose
 		}
 	}
-	in.Boxes = picture.Mark(c.Boxes, last, it.Question, r.Text, it.About)
 	if e := r.Evidence; e != nil {
 		for _, f := range e.Frames {
 			if f.Index >= 0 && f.Index < len(in.Frames) {
@@ -37,6 +36,7 @@ func (o *Options) picture(it *Item, c *Clip, r Reply) (string, error) {
 			in.Regions = append(in.Regions, picture.Region{X: g.X, Y: g.Y, Radius: g.Radius, Weight: g.Weight})
 		}
 	}
+	in.Boxes = picture.Mark(in, c.Boxes, last, r.Text, it.About)
 	png, err := picture.Window(in)
 	if err != nil {
 		return "", fmt.Errorf("draw the picture: %w", err)

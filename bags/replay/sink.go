@@ -238,7 +238,7 @@ func Picture(a Answered, boxes []picture.Box) picture.Input {
 		in.Regions = append(in.Regions, picture.Region{X: r.Position.X, Y: r.Position.Y, Radius: r.Radius, Weight: r.Weight})
 	}
 	about, _ := a.Question.Metadata["about"].(string)
-	in.Boxes = picture.Mark(boxes, a.Outcome.Stamp, a.Question.Text, ans.Text, about)
+	in.Boxes = picture.Mark(in, boxes, a.Outcome.Stamp, ans.Text, about)
 	return in
 }
 

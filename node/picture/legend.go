@@ -36,8 +36,11 @@ func legend(in Input) []entry {
 	if slices.ContainsFunc(in.Boxes, func(b Box) bool { return b.Asked }) {
 		out = append(out, entry{"asked about", outline(Box{Asked: true})})
 	}
-	if slices.ContainsFunc(in.Boxes, func(b Box) bool { return b.Answered && !b.Asked }) {
+	if slices.ContainsFunc(in.Boxes, func(b Box) bool { return b.Answered && !b.Vague && !b.Asked }) {
 		out = append(out, entry{"named in the answer", outline(Box{Answered: true})})
+	}
+	if slices.ContainsFunc(in.Boxes, func(b Box) bool { return b.Vague && !b.Asked }) {
+		out = append(out, entry{"one of these, it says", outline(Box{Answered: true, Vague: true})})
 	}
 	if slices.ContainsFunc(in.Boxes, func(b Box) bool { return !b.Answered && !b.Asked }) {
 		out = append(out, entry{"other furniture", outline(Box{})})

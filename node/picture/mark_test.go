@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/stllm/stllm/node/geometry"
 )
 
 // Furniture stays; a small thing is a box for every place that it had, none while it was carried.
@@ -60,7 +62,7 @@ func TestMark(t *testing.T) {
 	} {
 		var asked, answered, faint []string
 		x := 0.0
-		for _, b := range Mark(boxes, c.at, c.question, c.answer, c.about) {
+		for _, b := range Mark(Input{Question: c.question}, boxes, c.at, c.answer, c.about) {
 			if b.Asked {
 				asked = append(asked, b.Name)
 			}
@@ -80,5 +82,51 @@ func TestMark(t *testing.T) {
 	}
 	if boxes[0].Asked || boxes[0].Answered {
 		t.Error("the caller's boxes were changed")
+	}
+}
+
+// Of several things of one name the answer means that where it says, or the one that it looked at.
+func TestMarkOneOfSeveral(t *testing.T) {
+	// The camera stands in the origin and looks along x: left is y.
+	camera, err := geometry.FromMatrix([16]float64{0, 0, 1, 0, -1, 0, 0, 0, 0, -1, 0, 0, 0, 0, 0, 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	boxes := []Box{
+		{Name: "counter", X: 3, Width: 0.6, Depth: 2},         // in front
+		{Name: "counter", X: -3, Width: 0.6, Depth: 6},        // behind, and reaching to both sides of it
+		{Name: "counter", X: -5, Width: 0.6, Depth: 0.6},      // behind the latter
+		{Name: "sink", X: 3, Y: 3, Width: 0.6, Depth: 0.6},    // front left
+		{Name: "counter", Y: 3, From: 10, Width: 1, Depth: 1}, // not there yet
+	}
+	for name, c := range map[string]struct {
+		answer  string
+		path    []geometry.Transform
+		regions []Region
+		sure    []int
+		vague   []int
+	}{
+		"the only one there":      {"Your mug is on the counter in front of you.", []geometry.Transform{camera}, nil, []int{0}, nil},
+		"its end is there":        {"Your mug is on the counter to your back left.", []geometry.Transform{camera}, nil, []int{1}, nil},
+		"two are there":           {"Your mug is on the counter behind you.", []geometry.Transform{camera}, nil, nil, []int{1, 2}},
+		"two, and it looked":      {"Your mug is on the counter behind you.", []geometry.Transform{camera}, []Region{{X: 3, Weight: 0.9}, {X: -5, Y: 0.4, Weight: 0.2}}, []int{2}, nil},
+		"none is there":           {"Your mug is on the counter on your right.", []geometry.Transform{camera}, nil, nil, []int{0, 1, 2}},
+		"no direction":            {"Your mug is on the counter.", []geometry.Transform{camera}, nil, nil, []int{0, 1, 2}},
+		"no camera":               {"Your mug is on the counter in front of you.", nil, nil, nil, []int{0, 1, 2}},
+		"only one has that name":  {"Your mug is on the sink behind you.", []geometry.Transform{camera}, nil, []int{3}, nil},
+		"from where it ended now": {"Your mug is on the counter in front of you.", []geometry.Transform{geometry.Identity(), camera}, nil, []int{0}, nil},
+	} {
+		var sure, vague []int
+		for i, b := range Mark(Input{Question: "Where is my mug?", Path: c.path, Regions: c.regions}, boxes, 5, c.answer, "") {
+			switch {
+			case b.Vague:
+				vague = append(vague, i)
+			case b.Answered:
+				sure = append(sure, i)
+			}
+		}
+		if !slices.Equal(sure, c.sure) || !slices.Equal(vague, c.vague) {
+			t.Errorf("%s: %v are meant and %v may be, expected %v and %v", name, sure, vague, c.sure, c.vague)
+		}
 	}
 }

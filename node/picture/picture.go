@@ -34,6 +34,7 @@ type Box struct {
 	From, To                int64 // ns, when it stands there; To is 0 where it stays
 	Asked                   bool  // the question is about it: drawn so that it is seen first
 	Answered                bool  // the answer names it
+	Vague                   bool  // with Answered: the answer may mean another of its name as well
 }
 
 // StandsAt tells whether it is there at a time, ns.

@@ -221,6 +221,8 @@ func (b Box) ink() (color.RGBA, float32) {
 	switch {
 	case b.Asked:
 		return askedInk, 4
+	case b.Vague:
+		return saidInk, 1.5
 	case b.Answered:
 		return saidInk, 3
 	}

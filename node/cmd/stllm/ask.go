@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"text/tabwriter"
 
@@ -108,9 +107,7 @@ func thingAt(boxes []picture.Box, x, y float64, at int64) string {
 		if !b.StandsAt(at) {
 			continue
 		}
-		sin, cos := math.Sincos(b.Yaw)
-		u, v := (x-b.X)*cos+(y-b.Y)*sin, (y-b.Y)*cos-(x-b.X)*sin
-		d := math.Hypot(max(0, math.Abs(u)-b.Width/2), max(0, math.Abs(v)-b.Depth/2))
+		d := b.Distance(x, y)
 		if b.Small { // what stands on furniture is named where it is meant
 			d += near / 2
 		}
