@@ -289,7 +289,7 @@ func BenchmarkResize(b *testing.B) {
 	for i := range p.Pix {
 		p.Pix[i] = uint8(i * 7)
 	}
-	b.Run("go", func(b *testing.B) {
+	b.Run("ours", func(b *testing.B) {
 		for b.Loop() {
 			if _, err := p.Resize(384, 384); err != nil {
 				b.Fatal(err)

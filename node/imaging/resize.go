@@ -1,5 +1,11 @@
 package imaging
 
+/*
+#cgo CFLAGS: -O3
+#include "resize.h"
+*/
+import "C"
+
 import (
 	"fmt"
 	"math"
@@ -19,7 +25,11 @@ func (p *RGB) Resize(width, height int) (*RGB, error) {
 	}
 	across, down := weights(p.Width, width), weights(p.Height, height)
 	mid := make([]uint8, 3*width*p.Height)
-	rows(p.Height, func(from, to int) { across.horizontal(mid, p.Pix, p.Width, width, from, to) })
+	horizontal := across.horizontal
+	if w, ok := across.wide(); ok {
+		horizontal = w.horizontal
+	}
+	rows(p.Height, func(from, to int) { horizontal(mid, p.Pix, p.Width, width, from, to) })
 	rows(height, func(from, to int) { down.vertical(out.Pix, mid, width, from, to) })
 	return out, nil
 }
@@ -119,22 +129,46 @@ func (f filter) horizontal(dst, src []uint8, in, out, from, to int) {
 	}
 }
 
-func (f filter) vertical(dst, src []uint8, width, from, to int) {
-	stride := 3 * width
-	sum := make([]int32, stride)
-	for y := from; y < to; y++ {
-		for i := range sum {
-			sum[i] = 1 << (precision - 1)
-		}
-		for k, w := range f.weight[y] {
-			row := src[(f.start[y]+k)*stride : (f.start[y]+k+1)*stride]
-			for i, v := range row {
-				sum[i] += int32(v) * w
+// wide is a filter with a weight for each byte rather than for each pixel, as resize.c takes it.
+type wide struct {
+	start, count, weight []C.int32_t
+	stride               int // from the weights of a pixel to the next's
+}
+
+// mostTaps is how many pixels one may be made of for that: pictures that are 10,000 times as wide as what is made of them would need
+// gigabytes of weights.
+const mostTaps = 1024
+
+func (f filter) wide() (wide, bool) {
+	taps := 0
+	for _, n := range f.count {
+		taps = max(taps, n)
+	}
+	if taps == 0 || taps > mostTaps {
+		return wide{}, false
+	}
+	w := wide{stride: (taps + 4) / 5 * 16}
+	w.weight = make([]C.int32_t, w.stride*len(f.count))
+	for i := range f.count {
+		w.start, w.count = append(w.start, C.int32_t(f.start[i])), append(w.count, C.int32_t(f.count[i]))
+		for k, v := range f.weight[i] {
+			for c := range 3 {
+				w.weight[i*w.stride+k/5*16+k%5*3+c] = C.int32_t(v)
 			}
 		}
-		line := dst[y*stride : (y+1)*stride]
-		for i, v := range sum {
-			line[i] = clamp(v)
-		}
+	}
+	return w, true
+}
+
+func (w wide) horizontal(dst, src []uint8, in, out, from, to int) {
+	C.resize_across((*C.uint8_t)(&dst[3*from*out]), (*C.uint8_t)(&src[3*from*in]), C.size_t(in), C.size_t(out), C.size_t(to-from),
+		&w.start[0], &w.count[0], &w.weight[0], C.size_t(w.stride))
+}
+
+func (f filter) vertical(dst, src []uint8, width, from, to int) {
+	stride := 3 * width
+	for y := from; y < to; y++ {
+		w := f.weight[y]
+		C.resize_down((*C.uint8_t)(&dst[y*stride]), (*C.uint8_t)(&src[f.start[y]*stride]), C.size_t(stride), C.size_t(len(w)), (*C.int32_t)(&w[0]))
 	}
 }
