@@ -107,14 +107,14 @@ func TestFunctionTable(t *testing.T) {
 		t.Fatal("struct OrtApi is not in the header")
 	}
 	body = regexp.MustCompile(`(?s)//[^\n]*|/\*.*?\*/`).ReplaceAllString(body, "")
-	member := regexp.MustCompile(`ORT_API2_STATUS\s*\(\s*(\w+)|ORT_CLASS_(RELEASE)2?\s*\(\s*(\w+)|\(\s*ORT_API_CALL\s*\*\s*(\w+)\s*\)`)
+	member := regexp.MustCompile(`ORT_API2_STATUS\s*\(\s*(\w+)|ORT_CLASS_(RELEASE)2?\s*\(\s*(\w+)|\(\s*ORT_API_CALL\s*\*\s*(\w+)\s*\)|ORT_API_T\s*\([^,]*,\s*(\w+)`)
 	var names []string
 	for _, m := range member.FindAllStringSubmatch(body, -1) {
 		switch {
 		case m[2] != "":
 			names = append(names, "Release"+m[3])
 		default:
-			names = append(names, m[1]+m[4])
+			names = append(names, m[1]+m[4]+m[5])
 		}
 	}
 	places := functionPlaces()

@@ -20,18 +20,14 @@ Status *failed(const void *const *api, const char *message) {
 }
 
 Status *look(const void *const *api, const void *value, tensor *t) {
-	void *info;
+	const int64_t *shape;
 	t->value = value;
 	if (!value) return failed(api, "a tensor is missing"); // an input without a name
-	Status *s = FUNCTION(GetTensorTypeAndShape, const void *, void **)(value, &info);
+	Status *s = FUNCTION(GetTensorElementTypeAndShapeDataReference, const void *, int *, const int64_t **, size_t *)(value, &t->type, &shape, &t->rank);
 	if (s) return s;
-	s = FUNCTION(GetTensorElementType, const void *, int *)(info, &t->type);
-	if (!s) s = FUNCTION(GetDimensionsCount, const void *, size_t *)(info, &t->rank);
-	if (!s && t->rank > most_dimensions) s = failed(api, "too many dimensions");
-	if (!s) s = FUNCTION(GetDimensions, const void *, int64_t *, size_t)(info, t->shape, t->rank);
-	RELEASE(ReleaseTensorTypeAndShapeInfo, info);
-	if (!s) s = FUNCTION(GetTensorMutableData, const void *, void **)(value, &t->data);
-	return s;
+	if (t->rank > most_dimensions) return failed(api, "too many dimensions");
+	for (size_t i = 0; i < t->rank; i++) t->shape[i] = shape[i];
+	return FUNCTION(GetTensorMutableData, const void *, void **)(value, &t->data);
 }
 
 void kernel_destroy(void *p) {

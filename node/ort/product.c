@@ -11,6 +11,8 @@
 // prefetchers follow best.
 typedef float lanes __attribute__((vector_size(64)));
 typedef lanes loose __attribute__((aligned(1), may_alias));
+typedef float half __attribute__((vector_size(32)));
+typedef float quarter __attribute__((vector_size(16)));
 typedef uint32_t bits __attribute__((vector_size(64)));
 typedef uint16_t halves __attribute__((vector_size(32), aligned(1), may_alias));
 
@@ -43,12 +45,15 @@ INLINE float dot(const void *w, const float *x, size_t k, int bf16) {
 	}
 	for (; i + 16 <= k; i += 16) a += load(w, i, bf16) * *(const loose *)(x + i);
 	a = (a + b) + (c + d);
-	float s = 0, t[16];
-	memcpy(t, &a, sizeof t);
-	for (size_t n = 8; n > 0; n /= 2)
-		for (size_t j = 0; j < n; j++) t[j] += t[j + n];
+	half h[2];
+	memcpy(h, &a, sizeof h);
+	h[0] += h[1];
+	quarter q[2];
+	memcpy(q, h, sizeof q);
+	q[0] += q[1];
+	float s = 0;
 	for (; i < k; i++) s += one(w, i, bf16) * x[i];
-	return t[0] + s;
+	return (q[0][0] + q[0][2]) + (q[0][1] + q[0][3]) + s;
 }
 
 INLINE void rows(const void *w, int bf16, const float *x, float *y, size_t from, size_t to, size_t k, size_t m, size_t ldy) {

@@ -69,9 +69,8 @@ func (p *products) close() {
 func productPlaces() map[string]int {
 	return map[string]int{"CreateStatus": C.CreateStatus, "CreateCustomOpDomain": C.CreateCustomOpDomain, "CustomOpDomain_Add": C.CustomOpDomain_Add,
 		"AddCustomOpDomain": C.AddCustomOpDomain, "CreateTensorWithDataAsOrtValue": C.CreateTensorWithDataAsOrtValue, "GetTensorMutableData": C.GetTensorMutableData,
-		"GetTensorElementType": C.GetTensorElementType, "GetDimensionsCount": C.GetDimensionsCount, "GetDimensions": C.GetDimensions,
-		"GetTensorTypeAndShape": C.GetTensorTypeAndShape, "CreateCpuMemoryInfo": C.CreateCpuMemoryInfo, "ReleaseMemoryInfo": C.ReleaseMemoryInfo,
-		"ReleaseValue": C.ReleaseValue, "ReleaseTensorTypeAndShapeInfo": C.ReleaseTensorTypeAndShapeInfo, "ReleaseCustomOpDomain": C.ReleaseCustomOpDomain,
+		"GetTensorElementTypeAndShapeDataReference": C.GetTensorElementTypeAndShapeDataReference, "CreateCpuMemoryInfo": C.CreateCpuMemoryInfo, "ReleaseMemoryInfo": C.ReleaseMemoryInfo,
+		"ReleaseValue": C.ReleaseValue, "ReleaseCustomOpDomain": C.ReleaseCustomOpDomain,
 		"KernelContext_GetInputCount": C.KernelContext_GetInputCount, "KernelContext_GetOutputCount": C.KernelContext_GetOutputCount,
 		"KernelContext_GetInput": C.KernelContext_GetInput, "KernelContext_GetOutput": C.KernelContext_GetOutput, "CreateOpAttr": C.CreateOpAttr,
 		"ReleaseOpAttr": C.ReleaseOpAttr, "CreateOp": C.CreateOp, "InvokeOp": C.InvokeOp, "ReleaseOp": C.ReleaseOp,

@@ -8,12 +8,11 @@
 // Places in ONNX Runtime's table of functions (onnxruntime_c_api.h, struct OrtApi).
 enum {
 	CreateStatus = 0, CreateCustomOpDomain = 26, CustomOpDomain_Add = 27, AddCustomOpDomain = 28, CreateTensorWithDataAsOrtValue = 49,
-	GetTensorMutableData = 51, GetTensorElementType = 60, GetDimensionsCount = 61, GetDimensions = 62, GetTensorTypeAndShape = 65,
-	CreateCpuMemoryInfo = 69, AllocatorAlloc = 75, AllocatorFree = 76, KernelInfoGetAttribute_float = 85, KernelInfoGetAttribute_int64 = 86, KernelContext_GetInputCount = 88,
+	GetTensorMutableData = 51, CreateCpuMemoryInfo = 69, AllocatorAlloc = 75, AllocatorFree = 76, KernelInfoGetAttribute_float = 85, KernelInfoGetAttribute_int64 = 86, KernelContext_GetInputCount = 88,
 	KernelContext_GetOutputCount = 89, KernelContext_GetInput = 90, KernelContext_GetOutput = 91, ReleaseStatus = 93, ReleaseMemoryInfo = 94,
-	ReleaseValue = 96, ReleaseTensorTypeAndShapeInfo = 99, ReleaseCustomOpDomain = 101, ReleaseAllocator = 132, AddInitializer = 150,
+	ReleaseValue = 96, ReleaseCustomOpDomain = 101, ReleaseAllocator = 132, AddInitializer = 150,
 	CreateOpAttr = 211, ReleaseOpAttr = 212, CreateOp = 213, InvokeOp = 214, ReleaseOp = 215, KernelContext_GetAllocator = 253,
-	KernelContext_ParallelFor = 274,
+	KernelContext_ParallelFor = 274, GetTensorElementTypeAndShapeDataReference = 414,
 };
 
 // product_register adds the operators to a session's options; domain, which must outlive the session, is the caller's to
