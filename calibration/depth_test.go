@@ -2,6 +2,7 @@ package calibration
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"strings"
@@ -13,7 +14,7 @@ import (
 
 // depthImage is what a depth camera of some size gives of a scene, in whole millimetres; z tells the depth at a place of the
 // original picture of 640 × 480.
-func depthImage(t *testing.T, width, height int, z func(u, v float64) float64) *imaging.Depth {
+func depthImage(t testing.TB, width, height int, z func(u, v float64) float64) *imaging.Depth {
 	t.Helper()
 	m := &msgs.Image{Width: uint32(width), Height: uint32(height), Step: uint32(2 * width), Encoding: "16UC1", Data: make([]byte, 2*width*height)}
 	for y := range height {
@@ -141,5 +142,24 @@ func TestPatchDepthsRefuse(t *testing.T) {
 	}
 	if _, err := r.PatchDepths(depthImage(t, 4, 3, func(float64, float64) float64 { return 1 }), 27, 0.3, 8); err != nil {
 		t.Errorf("a coarse depth image: %v", err)
+	}
+}
+
+func BenchmarkPatchDepths(b *testing.B) {
+	d := depthImage(b, 640, 480, func(u, v float64) float64 { return 1 + (u+v)/500 })
+	for name, in := range map[string]*Intrinsics{"pinhole": camera(""), "plumb_bob": camera(PlumbBob, -0.28, 0.07, 0.0005, -0.0003, 0.01)} {
+		r, err := NewRectifier(in, 640, 480)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, side := range []int{8, 27} {
+			b.Run(fmt.Sprintf("%s-%d", name, side), func(b *testing.B) {
+				for b.Loop() {
+					if _, err := r.PatchDepths(d, side, 0.3, 8); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
 	}
 }

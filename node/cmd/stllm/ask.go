@@ -65,7 +65,11 @@ func (a *app) askCommand() *cobra.Command {
 			if ans.ErrorCode != msgs.AnswerErrorNone {
 				return fmt.Errorf("no answer (%s): %s", robot.ErrorName(ans.ErrorCode), ans.ErrorMessage)
 			}
-			a.log.Info().Str("model", ans.ModelID).Uint32("frames", ans.Frames).Uint32("prompt_tokens", ans.PromptTokens).Uint32("new_tokens", ans.NewTokens).
+			told := a.log.Info()
+			if n := withDepth(out); n > 0 {
+				told = told.Int("with_depth", n)
+			}
+			told.Str("model", ans.ModelID).Uint32("frames", ans.Frames).Uint32("prompt_tokens", ans.PromptTokens).Uint32("new_tokens", ans.NewTokens).
 				Str("finish", ans.FinishReason).Msg("answered")
 			return nil
 		},
@@ -77,6 +81,16 @@ func (a *app) askCommand() *cobra.Command {
 	m.add(f)
 	rf.add(f)
 	return cmd
+}
+
+// withDepth counts the frames of an answer that a depth camera has measured.
+func withDepth(o *robot.Outcome) (n int) {
+	for _, f := range o.Frames {
+		if f.Depth != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // near is how far from a place a thing may be to name it, metres.
