@@ -304,6 +304,20 @@ func TestDepthFollowsTheModel(t *testing.T) {
 	g.publish("/stllm/depth", depthPicture(t0))
 	g.until("the other subscription is closed", func() bool { return listens() == 1 })
 
+	// After another model the other one may be it.
+	for _, m := range []stllm.Model{&fakeModel{}, depthModel{&fakeModel{}}} {
+		if err := g.robot.SetModel(g.context(), m, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.tf(t0)
+	g.publish("/stllm/depth/compressedDepth", compressed(t, t0))
+	g.image(t0)
+	g.until("the compressed depth is used", func() bool { return len(g.frames) == 1 })
+	if st := g.status().Depth; st.Frames != 1 || len(st.Refused) != 0 {
+		t.Errorf("%+v", st)
+	}
+
 	none := newRig(t, nil, func(c *Config) { c.Model, c.Params.DepthTopic = depthModel{&fakeModel{}}, "" })
 	if st := none.status(); st.Depth.Wanted {
 		t.Errorf("an empty depth_topic: %+v", st.Depth)

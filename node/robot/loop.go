@@ -276,7 +276,7 @@ func (r *Robot) clearWindow(cause Cause) int {
 func (r *Robot) setModel(req modelReq) {
 	r.s.model, r.s.modelErr = req.model, req.err
 	r.s.depth.forget()
-	r.s.depth.use = r.depthUse(req.model)
+	r.s.depth.use, r.s.depth.source = r.depthUse(req.model), -1 // subscriptions may be made anew
 	r.clearWindow(CauseModelNotReady)
 	r.s.maps.reset()
 	if req.model != nil {
