@@ -282,7 +282,7 @@ func (r *Robot) setModel(req modelReq) {
 	if req.model != nil {
 		r.log.Info().Str("model", req.model.ID()).Msg("model is ready")
 	} else if req.err != nil {
-		r.log.Error().Err(req.err).Msg("there is no model")
+		r.log.Debug().Err(req.err).Msg("there is no model") // who tried to load it tells
 	}
 	req.done <- struct{}{}
 }

@@ -135,6 +135,6 @@ func (a *app) ros1(ctx context.Context, m *modelFlags, rf *robotFlags, args []st
 		a.log.Info().Msg("shutting down")
 		return nil
 	case <-node.Done():
-		return errors.New("the ROS master asked this node to end: another node has its name")
+		return toldError{errors.New("the ROS master asked this node to end: another node has its name")} // by the node, with the reason
 	}
 }
