@@ -54,8 +54,7 @@ type depthState struct {
 	use     stllm.DepthUse // of the model; a Grid of 0: none
 	source  int            // subscription that delivers, -1 before the first
 	recent  []*depthImage  // in order of arrival, maxDepths at most
-	newest  int64          // stamp
-	vain    int            // frames in a row that have waited in vain
+	vain    int            // frames in a row for which depth_timeout has passed in vain
 	images  uint64         // that came
 	frames  uint64         // that entered the window with depth
 	refused map[string]uint64
@@ -68,7 +67,16 @@ func newDepthState() depthState {
 }
 
 // forget drops the images that are kept: they are of another time or another model.
-func (d *depthState) forget() { d.recent, d.newest, d.vain = nil, 0, 0 }
+func (d *depthState) forget() { d.recent, d.vain = nil, 0 }
+
+// reached is the stamp that depth images have come to, 0 before the first. It is not the highest of all stamps: a single one of
+// the far future would end the wait of every frame from then on.
+func (d *depthState) reached() int64 {
+	if len(d.recent) == 0 {
+		return 0
+	}
+	return d.recent[len(d.recent)-1].stamp
+}
 
 // depthUse is what a model, which may be nil, wants of depth, where depth is to be had at all.
 func (r *Robot) depthUse(m stllm.Model) stllm.DepthUse {
@@ -142,7 +150,7 @@ func (r *Robot) depthImage(in input) {
 		r.refuseDepth(depthFrame, fmt.Sprintf("it is in frame %q, images in %q: publish depth that is registered (aligned) to the colour camera", im.frameID, r.s.imageFrame))
 		return
 	}
-	d.newest, d.vain = max(d.newest, im.stamp), 0
+	d.vain = 0
 	if d.recent = append(d.recent, im); len(d.recent) > maxDepths {
 		d.recent = slices.Delete(d.recent, 0, 1)
 	}
@@ -186,16 +194,17 @@ func (r *Robot) awaitsDepth(job *frameJob) bool {
 		reach += int64(params.Seconds(r.s.params.DepthTolerance))
 	}
 	job.lack = ""
-	switch {
-	case d.newest >= reach && (job.depth != nil || d.newest > reach):
+	switch reached := d.reached(); {
+	case reached >= reach && (job.depth != nil || reached > reach):
 		if job.depth == nil {
 			job.lack = lackUnmatched
 		}
 		return false
-	case job.depth == nil && d.vain >= patience, r.now() >= job.depthBy:
-		if job.depth == nil {
-			job.lack = r.lateness()
-		}
+	case r.now() >= job.depthBy:
+		r.endDepthWait(job)
+		return false
+	case job.depth == nil && d.vain >= patience:
+		job.lack = r.lateness()
 		return false
 	}
 	return true
@@ -208,12 +217,17 @@ func (r *Robot) lateness() depthLack {
 	return lackLate
 }
 
-// withoutDepth ends a frame's wait for depth: it goes into the window as it is.
-func (r *Robot) withoutDepth(job *frameJob) {
+// endDepthWait takes note that a frame's wait for depth is over.
+func (r *Robot) endDepthWait(job *frameJob) {
 	if job.depth == nil {
 		job.lack = r.lateness()
 		r.s.depth.vain++
 	}
+}
+
+// withoutDepth ends a frame's wait for depth: it goes into the window as it is.
+func (r *Robot) withoutDepth(job *frameJob) {
+	r.endDepthWait(job)
 	r.queueFrame(job)
 }
 

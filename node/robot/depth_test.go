@@ -252,6 +252,47 @@ func TestFramesDoNotWaitForEver(t *testing.T) {
 	d.addUp()
 }
 
+// A wait that ends with whatever comes next, such as a transform, counts as one in vain like any other.
+func TestWaitsInVainAreCounted(t *testing.T) {
+	d := newDepthRig(t, nil)
+	at := int64(t0)
+	for i := range patience {
+		d.look(at)
+		d.wait(200 * time.Millisecond) // depth_timeout to the tick
+		d.tf(at + second/2)
+		if n := len(d.entered()); n != i+1 {
+			t.Fatalf("%d frames entered, expected %d", n, i+1)
+		}
+		at += second
+	}
+	d.look(at)
+	if n := len(d.entered()); n != patience+1 {
+		t.Errorf("%d frames entered, expected all %d", n, patience+1)
+	}
+	d.addUp()
+}
+
+// A depth image whose stamp is of the far future does not end the waits of all frames from then on.
+func TestDepthFromTheFuture(t *testing.T) {
+	d := newDepthRig(t, nil)
+	d.depth(t0 + 3600*second)
+	at := int64(t0)
+	for range maxDepths + 1 {
+		d.look(at)
+		d.depth(at)
+		d.settle()
+		at += second
+	}
+	before := d.status().Depth.Frames
+	d.look(at)
+	d.depth(at)
+	d.settle()
+	if st := d.status().Depth; st.Frames != before+1 {
+		t.Errorf("%+v", st)
+	}
+	d.addUp()
+}
+
 // A queue that is full of frames that wait for depth alone gives them to the window, not away.
 func TestNoFrameIsLostForWantOfDepth(t *testing.T) {
 	d := newDepthRig(t, func(c *Config) { c.Params.ImageQueue, c.Params.DepthTimeout = 2, 60 })
