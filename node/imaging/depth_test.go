@@ -134,6 +134,7 @@ func TestReadCompressedDepth(t *testing.T) {
 		{"16UC1", codes(t, 1, 0, 0, 1500), []float32{1.5}, 0},
 		{"32FC1; compressedDepth png", codes(t, 2, a, b, quantised, 0), []float32{2, 0}, 1e-3},
 		{"16UC1; compressedDepth rvl", rvl(3, 0, 0, 1500, 1501, 1400, 0, 65535, 1, 0), []float32{0, 0, 1.5, 1.501, 1.4, 0, 65.535, 0.001, 0}, 0},
+		{"16UC1; compressedDepth rvl", rvl(1280, make([]uint16, 1280*720)...), []float32{0, 0}, 0}, // 20 bytes: the lens is covered
 		{"16UC1; compressedDepth rvl", rvl(2, 1, 2, 3, 4), []float32{0.001, 0.002, 0.003, 0.004}, 0},
 		{"32FC1; compressedDepth rvl", append(append([]byte{1, 0, 0, 0}, floats(binary.LittleEndian, a, b)...), rvl(1, quantised, 0)[depthHeader:]...), []float32{2, 0}, 1e-3},
 	} {

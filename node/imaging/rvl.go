@@ -6,8 +6,12 @@ import (
 )
 
 // rvlBest is how many pixels a byte of RVL may stand for: pixels that are measured take half a byte or more, only runs of those
-// that are not take less. It bounds what a few bytes can claim.
-const rvlBest = 256
+// that are not take less. It bounds what a few bytes can claim, above rvlFree pixels (1920×1080): a picture of nothing, as of a
+// covered lens, is a dozen bytes of any size.
+const (
+	rvlBest = 256
+	rvlFree = 1 << 21
+)
 
 // rvlDepth reads Andrew Wilson's RVL ("Fast lossless depth image compression", 2017) as compressedDepth has it: width and height
 // as uint32, then, by turns, a number of zeros, a number of other codes, and these as differences, all in groups of 3 bits with a
@@ -21,7 +25,7 @@ func rvlDepth(data []byte) (*Depth, error) {
 		return nil, fmt.Errorf("rvl: %w", err)
 	}
 	n := int(width) * int(height)
-	if n > rvlBest*len(data) {
+	if n > max(rvlFree, rvlBest*len(data)) {
 		return nil, fmt.Errorf("rvl: %d bytes claim %d×%d pixels", len(data), width, height)
 	}
 	d := &Depth{Width: int(width), Height: int(height), data: make([]byte, 2*n), step: 2 * int(width), size: 2}
