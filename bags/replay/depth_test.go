@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"path/filepath"
 	"regexp"
@@ -133,10 +135,78 @@ func TestDepthIsOptional(t *testing.T) {
 	if one.Topics.Depth != "" || lacking.Topics.Depth != "" || lacking.Status.Depth.Wanted {
 		t.Errorf("%+v, %+v, %+v", one.Topics, lacking.Topics, lacking.Status.Depth)
 	}
+	for _, topic := range []string{"/elsewhere", kitchen.InfoTopic} { // the second one is there, but not of images
+		p := params.Default()
+		p.DepthTopic = topic
+		if _, err := Run(t.Context(), Options{Bags: []string{without}, Model: measuring{}, Params: p}); err == nil || !strings.Contains(err.Error(), "depth images on "+topic) {
+			t.Errorf("%s for a depth topic: %v", topic, err)
+		}
+	}
+}
+
+// Frames that still wait for depth at the bag's end enter the window, however long they might have waited.
+func TestDepthThatNeverComes(t *testing.T) {
+	bag, k := deep(t, true)
+	short := filepath.Join(t.TempDir(), "short.bag")
+	copyWithout(t, bag, short, kitchen.DepthTopic, 3)
 	p := params.Default()
-	p.DepthTopic = "/elsewhere"
-	if _, err := Run(t.Context(), Options{Bags: []string{without}, Model: measuring{}, Params: p}); err == nil || !strings.Contains(err.Error(), "/elsewhere") {
-		t.Errorf("a depth topic that the bag lacks: %v", err)
+	p.DepthTimeout = 20
+	end := Question{ID: "end", Text: "what?", End: true}
+	res, err := Run(t.Context(), Options{Bags: []string{short}, Questions: []Question{end}, Out: t.TempDir(), Model: measuring{}, Params: p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := res.Status
+	if int(st.Frames) != len(k.Frames) || int(st.Depth.Frames) != len(k.Frames)-3 || st.Depth.Lacking["none within depth_timeout"] != 3 {
+		t.Errorf("%d frames of %d, %+v", st.Frames, len(k.Frames), st.Depth)
+	}
+	if o := res.Answers[0].Outcome; o.Answer.ErrorCode != 0 {
+		t.Errorf("at the end: %s", o.Answer.ErrorMessage)
+	}
+}
+
+// copyWithout copies a bag but for the last messages of a topic.
+func copyWithout(t *testing.T, from, to, topic string, last int) {
+	t.Helper()
+	r, err := bags.Open(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	w, err := bags.Create(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, left := map[*bags.Connection]*bags.Connection{}, -last
+	for _, c := range r.Info().Connections {
+		if ids[c], err = w.Add(*c); err != nil {
+			t.Fatal(err)
+		}
+		if c.Topic == topic {
+			left += int(c.Count)
+		}
+	}
+	it := r.Messages(bags.Filter{})
+	defer it.Close()
+	for {
+		m, err := it.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Connection.Topic == topic {
+			if left--; left < 0 {
+				continue
+			}
+		}
+		if err := w.Write(ids[m.Connection], m.LogTime, m.Data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -129,12 +129,15 @@ func inTime(o Options, info bags.Info) error {
 	return nil
 }
 
+// holds tells whether there are messages of a type on a topic.
+func holds(conns []*bags.Connection, topic, typ string) bool {
+	return slices.ContainsFunc(conns, func(c *bags.Connection) bool { return c.Topic == topic && c.Type == typ })
+}
+
 // chooseTopics sets the topic parameters that were left at their defaults from what the bag holds.
 func chooseTopics(conns []*bags.Connection, p *params.Parameters) (t Topics, err error) {
 	standard := params.Default()
-	has := func(topic, typ string) bool {
-		return slices.ContainsFunc(conns, func(c *bags.Connection) bool { return c.Topic == topic && c.Type == typ })
-	}
+	has := func(topic, typ string) bool { return holds(conns, topic, typ) }
 	first := func(typ string) string {
 		i := slices.IndexFunc(conns, func(c *bags.Connection) bool { return c.Type == typ && bags.ColourTopic(c.Topic) })
 		if i < 0 {
@@ -190,16 +193,15 @@ func chooseDepth(conns []*bags.Connection, p *params.Parameters, m stllm.Model) 
 		p.DepthTopic = ""
 		return "", nil
 	}
-	if p.DepthTopic != params.Default().DepthTopic {
-		conns = slices.DeleteFunc(slices.Clone(conns), func(c *bags.Connection) bool {
-			return c.Topic != p.DepthTopic && c.Topic != p.DepthTopic+"/compressedDepth"
-		})
-		if len(conns) == 0 {
-			return "", fmt.Errorf("the bag has neither depth images on %s nor on %s/compressedDepth", p.DepthTopic, p.DepthTopic)
-		}
-		topic = conns[0].Topic
-	} else {
+	switch small := p.DepthTopic + "/compressedDepth"; {
+	case p.DepthTopic == params.Default().DepthTopic:
 		p.DepthTopic, topic = bags.DepthTopic(conns)
+	case holds(conns, p.DepthTopic, "sensor_msgs/Image"):
+		topic = p.DepthTopic
+	case holds(conns, small, "sensor_msgs/CompressedImage"):
+		topic = small
+	default:
+		return "", fmt.Errorf("the bag has neither depth images on %s nor on %s", p.DepthTopic, small)
 	}
 	p.DepthTransport = "raw"
 	if topic != p.DepthTopic {
@@ -256,8 +258,13 @@ func (p *player) run(ctx context.Context, reader bags.Reader) error {
 	if err := p.play(ctx, reader); err != nil {
 		return err
 	}
-	// Whatever still waits for a transform has waited in vain.
+	// Whatever still waits for a transform or for depth has waited in vain. The wait for depth may be longer than a camera may be
+	// silent, so that it ends without the clock.
 	p.move(p.info.Last + int64((p.o.Params.TFTimeout+1)*1e9))
+	if w := p.o.Params.DepthTimeout; w > p.o.Params.TFTimeout {
+		p.elapsed.Store(p.info.Last - p.info.First + int64((w+1)*1e9))
+		p.robot.Tick()
+	}
 	if err := p.robot.Settle(ctx); err != nil {
 		return err
 	}
