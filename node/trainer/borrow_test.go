@@ -1,11 +1,14 @@
 package trainer
 
 import (
+	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/stllm/stllm/node/checkpoint"
 	"github.com/stllm/stllm/node/checkpoint/config"
 	"github.com/stllm/stllm/node/ort/orttest"
 	"github.com/stllm/stllm/node/stllm/nano"
@@ -65,5 +68,28 @@ func TestOptions(t *testing.T) {
 	o.Recipe, o.Out = short(from.Init), filepath.Join(t.TempDir(), "out")
 	if _, err := New(orttest.Environment(t), o); err == nil || !strings.Contains(err.Error(), "the model to train has") {
 		t.Errorf("encoders of other features: %v", err)
+	}
+}
+
+// A run that is broken off before it has its encoders leaves no model to go on from without them.
+func TestBeginWithoutEncoders(t *testing.T) {
+	o := start(t)
+	o.Out = filepath.Join(t.TempDir(), "out")
+	tr, err := New(orttest.Environment(t), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := checkpoint.OpenFolder(o.Init)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	tr.recipe.Encoders = filepath.Join(t.TempDir(), "gone")
+	model := filepath.Join(t.TempDir(), "model")
+	if err := copyModel(f, model, tr.prepare); err == nil || !strings.Contains(err.Error(), tr.recipe.Encoders) {
+		t.Errorf("error %v, expected the encoders' folder", err)
+	}
+	if _, err := os.Stat(model); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("there is a model: %v", err)
 	}
 }

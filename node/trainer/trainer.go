@@ -97,27 +97,33 @@ func New(env *ort.Environment, o Options) (*Trainer, error) {
 			return nil, err
 		}
 	}
-	var err error
-	if t.w, err = weights.Read(model); err != nil {
+	if err := t.read(model); err != nil {
 		return nil, err
-	}
-	t.names = t.w.Names()
-	if err := t.language(); err != nil {
-		return nil, err
-	}
-	if fresh {
-		if err := t.prepare(model); err != nil {
-			return nil, err
-		}
 	}
 	if err := t.resume(t.recipe, t.w); err != nil {
 		return nil, err
 	}
-	return t, t.unshard()
+	return t, t.unshard(model)
 }
 
-// prepare gives a model that was just begun its look-up start and the encoders that it takes over.
-func (t *Trainer) prepare(model string) error {
+// read reads a model folder's weights.
+func (t *Trainer) read(model string) (err error) {
+	if t.w, err = weights.Read(model); err != nil {
+		return err
+	}
+	t.names = t.w.Names()
+	return t.language()
+}
+
+// prepare gives a model that is just being begun its look-up start and the encoders that it takes over. It is done before the
+// model has its name: a run that was broken off in here begins anew, instead of going on from weights without them.
+func (t *Trainer) prepare(made string) error {
+	if !t.opt.Lookup && t.recipe.Encoders == "" {
+		return nil
+	}
+	if err := t.read(made); err != nil {
+		return err
+	}
 	if t.opt.Lookup {
 		if err := lookup.Start(t.w, t.cfg, t.tok, t.space, t.recipe.Seed); err != nil {
 			return err
@@ -128,10 +134,10 @@ func (t *Trainer) prepare(model string) error {
 			return err
 		}
 	}
-	if t.opt.Lookup || t.recipe.Encoders != "" {
-		return t.w.Write(model, checkpoint.F32, t.names)
+	if err := t.w.Write(made, checkpoint.F32, t.names); err != nil {
+		return err
 	}
-	return nil
+	return t.unshard(made) // readers would go by the index
 }
 
 // begin checks all that a run needs of the folder that it starts from, and only then writes anything: the folder's own model.
@@ -161,7 +167,7 @@ func (t *Trainer) begin() (err error) {
 	if err := t.begun(t.opt.Init); err != nil {
 		return err
 	}
-	return copyModel(f, t.modelDir())
+	return copyModel(f, t.modelDir(), t.prepare)
 }
 
 // open reads a model folder but for its weights and checks that this run can train it.
@@ -194,8 +200,7 @@ func (t *Trainer) open(model string) (err error) {
 
 // unshard makes one file of a model that came in shards: readers go by the index where there is one, and would pass over what is
 // trained. The index goes first, then what it named, so that a kill in between leaves a model that can be read.
-func (t *Trainer) unshard() error {
-	dir := t.modelDir()
+func (t *Trainer) unshard(dir string) error {
 	index := filepath.Join(dir, "model.safetensors.index.json")
 	if _, err := os.Stat(index); errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -252,8 +257,9 @@ func (t *Trainer) runs() ort.Options {
 
 func (t *Trainer) modelDir() string { return filepath.Join(t.opt.Out, "model") }
 
-// copyModel copies what belongs to a model from its folder, whole or not at all; whatever else lies there stays there.
-func copyModel(f *checkpoint.Folder, to string) error {
+// copyModel copies what belongs to a model from its folder and has the copy finished, whole or not at all; whatever else lies
+// there stays there.
+func copyModel(f *checkpoint.Folder, to string, finish func(made string) error) error {
 	return assemble(to, func(made string) error {
 		if err := copySmall(f.Dir, made); err != nil {
 			return err
@@ -267,7 +273,7 @@ func copyModel(f *checkpoint.Folder, to string) error {
 		if err := checkpoint.CopyFile(index, f.Dir, made); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
-		return nil
+		return finish(made)
 	})
 }
 
