@@ -137,6 +137,7 @@ func (r *Robot) depthImage(in input) {
 	switch {
 	case in.source != d.source:
 		d.refused[depthTransport]++
+		r.ends.keepSource(&r.ends.depths, d.source) // it may have been made after the first image came
 		return
 	case d.use.Grid == 0 || !r.s.active:
 		return // of a subscription that is being closed

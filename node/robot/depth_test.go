@@ -7,12 +7,14 @@ import (
 	"image/color"
 	"image/png"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stllm/stllm/msgs"
 	"github.com/stllm/stllm/node/stllm"
+	"github.com/stllm/stllm/node/transport"
 )
 
 // depthModel is a fake that wants depth of 2 × 2 patches.
@@ -363,6 +365,37 @@ func TestDepthFollowsTheModel(t *testing.T) {
 	if st := none.status(); st.Depth.Wanted {
 		t.Errorf("an empty depth_topic: %+v", st.Depth)
 	}
+}
+
+// A subscription that is made when the other one has delivered already is closed as well.
+func TestLateSubscriptionIsClosed(t *testing.T) {
+	d := newDepthRig(t, nil)
+	d.depth(t0)
+	d.look(t0)
+	d.settle()
+	r := d.robot
+	for _, late := range []struct {
+		k      kind
+		topic  string
+		sample msgs.Message
+	}{{kindDepth, "/stllm/depth/compressedDepth", compressed(t, t0+second)}, {kindImage, "/stllm/image/compressed", &msgs.CompressedImage{Header: header(t0+second, "cam")}}} {
+		closed := func() { // not by until, whose lock the drop's callback takes as well
+			t.Helper()
+			for end := time.Now().Add(20 * time.Second); slices.ContainsFunc(d.status().Subscribers, func(s transport.EndpointStats) bool { return s.Topic == late.topic }); {
+				if time.Now().After(end) {
+					t.Fatalf("%s is still listened to", late.topic)
+				}
+				time.Sleep(time.Millisecond)
+			}
+		}
+		closed()
+		if err := r.subscribe(false, late.k, sourceCompressed, late.topic, late.sample, r.cfg.Params.QoSImage()); err != nil {
+			t.Fatal(err)
+		}
+		d.publish(late.topic, late.sample)
+		closed()
+	}
+	d.addUp()
 }
 
 // A question sees the depth of its frames.

@@ -87,6 +87,7 @@ func (r *Robot) image(in input) {
 	}
 	if in.source != r.s.imageSource {
 		r.drop(job, CauseOtherTransport, "")
+		r.ends.keepSource(&r.ends.images, r.s.imageSource) // it may have been made after the first image came
 		return
 	}
 	r.s.imageFrame = job.frameID
