@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rs/zerolog"
+
 	"github.com/stllm/stllm/bags"
 	"github.com/stllm/stllm/node/kitchen"
 	"github.com/stllm/stllm/node/kitchen/render"
@@ -229,7 +231,7 @@ func TestTopicsWithDepth(t *testing.T) {
 		p := params.Default()
 		got, err := chooseTopics(c.conns, &p)
 		if err == nil {
-			got.Depth, err = chooseDepth(c.conns, &p, measuring{})
+			got.Depth, err = chooseDepth(c.conns, &p, measuring{}, zerolog.Nop())
 		}
 		if err != nil || got.Image != c.image || got.Depth != c.depth || !strings.HasPrefix(c.depth, p.DepthTopic) {
 			t.Errorf("%+v %q, %v, expected %s and %s", got, p.DepthTopic, err, c.image, c.depth)

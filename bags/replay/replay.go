@@ -85,7 +85,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	info := reader.Info()
 	topics, err := chooseTopics(info.Connections, &o.Params)
 	if err == nil {
-		topics.Depth, err = chooseDepth(info.Connections, &o.Params, o.Model)
+		topics.Depth, err = chooseDepth(info.Connections, &o.Params, o.Model, o.Log)
 	}
 	if err != nil { // it may be the damage that has taken the topics
 		return &Result{Warnings: reader.Warnings()}, fmt.Errorf("replay %s: %w", info.Path, err)
@@ -188,14 +188,16 @@ func chooseTopics(conns []*bags.Connection, p *params.Parameters) (t Topics, err
 }
 
 // chooseDepth does the same for depth images, where the model wants some, and else turns them off, so that no frame waits for any.
-func chooseDepth(conns []*bags.Connection, p *params.Parameters, m stllm.Model) (topic string, err error) {
+func chooseDepth(conns []*bags.Connection, p *params.Parameters, m stllm.Model, log zerolog.Logger) (topic string, err error) {
 	if p.DepthTopic == "" || m == nil || stllm.DepthOf(m).Grid == 0 {
 		p.DepthTopic = ""
 		return "", nil
 	}
 	switch small := p.DepthTopic + "/compressedDepth"; {
 	case p.DepthTopic == params.Default().DepthTopic:
-		p.DepthTopic, topic = bags.DepthTopic(conns)
+		if p.DepthTopic, topic = bags.DepthTopic(conns); topic == "" {
+			log.Warn().Msg("the model wants measured depth (patch_place), the bag has no depth images: patches lie where the map says")
+		}
 	case holds(conns, p.DepthTopic, "sensor_msgs/Image"):
 		topic = p.DepthTopic
 	case holds(conns, small, "sensor_msgs/CompressedImage"):

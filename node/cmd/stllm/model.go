@@ -204,12 +204,21 @@ func (a *app) modelCommand() *cobra.Command {
 	info.Flags().StringVar(&points, "point-weights", "", "point encoder file where it lies outside the folder")
 	info.Flags().BoolVar(&all, "tensors", false, "list every tensor with its shape, dtype and file")
 	var as string
+	var set map[string]string
 	export := &cobra.Command{
 		Use:   "export DIR OUT",
-		Short: "Write a trained model folder in half precision under a name of its own",
-		Args:  exactly(2, "a model folder and a new one"),
+		Short: "Write a trained model folder in half precision under a name of its own, and with other fields of its config",
+		Args:  exactly(2, "a model folder, or nano, and a new one"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := nano.Export(cmd.Context(), args[0], args[1], as); err != nil {
+			m := modelFlags{dir: args[0]}
+			dir, err := m.folder(cmd.Context())
+			if err == nil {
+				dir, err = checkpoint.ResolveFolder(dir)
+			}
+			if err != nil {
+				return err
+			}
+			if err := nano.Export(cmd.Context(), dir, args[1], as, set); err != nil {
 				return err
 			}
 			fmt.Fprintf(a.out, "%s: %s, weights as float16\n", args[1], as)
@@ -217,6 +226,7 @@ func (a *app) modelCommand() *cobra.Command {
 		},
 	}
 	export.Flags().StringVar(&as, "name", "nano", "what the model calls itself in answers")
+	export.Flags().StringToStringVar(&set, "set", nil, "fields of the config with other values that the weights fit, for example robot_config.patch_place=depth; may be repeated")
 	cmd.AddCommand(initCmd, info, export, a.modelQuantizeCommand())
 	return group(cmd)
 }

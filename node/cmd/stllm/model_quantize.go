@@ -60,7 +60,7 @@ func (a *app) modelQuantizeCommand() *cobra.Command {
 		Short: "Write a model folder with the language model's matrices as 4-bit codes, and say how far they are from the original",
 		Long: `quantize does once what --dtype int4 does at every load. The codes are those of MatMulNBits: symmetric, in blocks along each
 row with a float32 scale of their own. The rest of the model is copied as it is stored, or converted once (--rest).`,
-		Args: exactly(2, "a model folder and a new one"),
+		Args: exactly(2, "a model folder, or nano, and a new one"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.quantize(cmd.Context(), args[0], args[1], points, block, rest)
 		},

@@ -58,14 +58,18 @@ func Write(dir string) error {
 	return nil
 }
 
-// Export writes a trained model folder in half precision under a name of its own: what is shipped.
-func Export(ctx context.Context, from, to, name string) error {
+// Export writes a trained model folder in half precision under a name of its own: what is shipped. Fields of the config that are
+// set (as in [config.Config.With]) get other values; the weights must still fit.
+func Export(ctx context.Context, from, to, name string, set map[string]string) error {
 	if err := checkpoint.Vacant(to); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
 	c, err := config.Load(from)
 	if err != nil {
 		return err
+	}
+	if c, err = c.With(set); err != nil {
+		return fmt.Errorf("export %s: %w", from, err)
 	}
 	f, err := checkpoint.OpenFolder(from)
 	if err != nil {
