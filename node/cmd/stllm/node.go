@@ -75,6 +75,20 @@ func (a *app) ros2(ctx context.Context, m *modelFlags, rf *robotFlags, gid int) 
 	return a.managed(ctx, node, p, m)
 }
 
+// simulated is what _use_sim_time:=… says of the time or, where it is true, -p or a parameter file; nil leaves it to the master.
+func simulated(p *params.Parameters, private map[string]string) (*bool, error) {
+	value, given := private["use_sim_time"]
+	if given {
+		if err := p.Set("use_sim_time", value); err != nil {
+			return nil, err
+		}
+	}
+	if sim := p.UseSimTime; given || sim {
+		return &sim, nil
+	}
+	return nil, nil
+}
+
 func (a *app) ros1(ctx context.Context, m *modelFlags, rf *robotFlags, args []string, wait time.Duration) error {
 	ros, err := ros1.ParseArguments(args)
 	if err != nil {
@@ -87,8 +101,14 @@ func (a *app) ros1(ctx context.Context, m *modelFlags, rf *robotFlags, args []st
 	if err != nil {
 		return err
 	}
+	sim, err := simulated(&p, ros.Params)
+	if err != nil {
+		return err
+	}
 	start, cancel := context.WithTimeout(ctx, wait)
-	node, err := ros1.New(start, ros1.Config{Name: ros.Name, Namespace: ros.Namespace, Remaps: ros.Remaps, Master: ros.Master, Host: ros.Host, Log: a.log})
+	node, err := ros1.New(start, ros1.Config{
+		Name: ros.Name, Namespace: ros.Namespace, Remaps: ros.Remaps, Master: ros.Master, Host: ros.Host, UseSimTime: sim, Log: a.log,
+	})
 	cancel()
 	if err != nil {
 		return err
