@@ -98,6 +98,8 @@ func (r *Robot) followModel(m stllm.Model) error {
 		return nil
 	}
 	if err := r.connectDepth(); err != nil {
+		r.measures = false // the next model is another try
+		r.ends.keepSource(&r.ends.depths, -1)
 		return fmt.Errorf("set model: depth: %w", err)
 	}
 	return nil
