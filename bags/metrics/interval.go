@@ -18,8 +18,25 @@ type Interval struct {
 // resamples is how often a bootstrap draws; the interval's ends are then good to about a hundredth of its width.
 const resamples = 2000
 
-// Bootstrap gives the interval of a mean. The same seed and values give the same interval.
+// Bootstrap gives the interval of a mean. The same seed and values give the same interval. Of values that are all 0, or all 1,
+// every resample is the same and says nothing of those not seen: Wilson's interval of a share stands in.
 func Bootstrap(values []float64, seed uint64) Interval {
+	in := bootstrap(values, seed)
+	if in.Low != in.High || in.N == 0 {
+		return in
+	}
+	const z2 = 1.959964 * 1.959964
+	n := float64(in.N)
+	switch in.Mean {
+	case 0:
+		in.High = z2 / (n + z2)
+	case 1:
+		in.Low = n / (n + z2)
+	}
+	return in
+}
+
+func bootstrap(values []float64, seed uint64) Interval {
 	n := len(values)
 	if n == 0 {
 		return Interval{Mean: math.NaN(), Low: math.NaN(), High: math.NaN()}
@@ -68,7 +85,7 @@ func Compare(a, b []float64, seed uint64) (Comparison, error) {
 			atLeast++
 		}
 	}
-	return Comparison{Difference: Bootstrap(d, seed), P: float64(atLeast) / (resamples + 1)}, nil
+	return Comparison{Difference: bootstrap(d, seed), P: float64(atLeast) / (resamples + 1)}, nil
 }
 
 func mean(values []float64) float64 {

@@ -3,6 +3,7 @@ package metrics
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -31,6 +32,16 @@ func TestBootstrapCovers(t *testing.T) {
 	}
 	if a, b := Bootstrap([]float64{1, 0, 1, 1}, 3), Bootstrap([]float64{1, 0, 1, 1}, 3); a != b {
 		t.Errorf("the same seed gave %+v and %+v", a, b)
+	}
+	// The bounds of 8 of 8 and of 0 of 8 by Wilson's formula.
+	for value, want := range map[float64][2]float64{1: {0.6756, 1}, 0: {0, 0.3244}} {
+		in := Bootstrap(slices.Repeat([]float64{value}, 8), 1)
+		if in.Mean != value || math.Abs(in.Low-want[0]) > 1e-4 || math.Abs(in.High-want[1]) > 1e-4 {
+			t.Errorf("eight times %v: %+v, expected %v", value, in, want)
+		}
+	}
+	if in := Bootstrap([]float64{0.5, 0.5}, 1); in.Low != 0.5 || in.High != 0.5 {
+		t.Errorf("twice a half: %+v", in)
 	}
 	if !math.IsNaN(Bootstrap(nil, 1).Mean) {
 		t.Error("nothing has a mean")

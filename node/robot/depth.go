@@ -222,9 +222,14 @@ func (r *Robot) lateness() depthLack {
 
 // endDepthWait takes note that a frame's wait for depth is over.
 func (r *Robot) endDepthWait(job *frameJob) {
-	if job.depth == nil {
-		job.lack = r.lateness()
-		r.s.depth.vain++
+	if job.depth != nil {
+		return
+	}
+	d := &r.s.depth
+	job.lack = r.lateness()
+	if d.vain++; d.images == 0 && d.vain == patience {
+		d.trouble = fmt.Sprintf("the model wants depth and none has come on %s, so patches lie where their rays meet the map", r.ends.depthTopic)
+		r.warn("depth absent", d.trouble)
 	}
 }
 

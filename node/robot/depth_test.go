@@ -241,6 +241,9 @@ func TestFramesDoNotWaitForEver(t *testing.T) {
 	if f := d.entered(); len(f) != patience+1 {
 		t.Fatalf("%d frames entered, expected all %d", len(f), patience+1)
 	}
+	if told := d.status().Depth.Trouble; !strings.Contains(told, "none has come on /stllm/depth") {
+		t.Errorf("trouble is %q", told)
+	}
 	at += second
 	d.depth(at - second/2)
 	d.look(at)
@@ -250,6 +253,9 @@ func TestFramesDoNotWaitForEver(t *testing.T) {
 	d.depth(at)
 	if f := d.entered(); len(f) != patience+2 || !same(f[patience+1].Depth, quarters) {
 		t.Fatalf("%+v", f)
+	}
+	if told := d.status().Depth.Trouble; told != "" {
+		t.Errorf("depth is used and trouble is %q", told)
 	}
 	d.addUp()
 }

@@ -62,12 +62,12 @@ func TestOptions(t *testing.T) {
 	}
 	o := from
 	o.Init = filepath.Join(t.TempDir(), "model")
-	if err := nano.Init(t.Context(), o.Init, nano.Options{Config: "nano", Set: map[string]string{"robot_config.voxel_features": "color"}, Seed: 2}); err != nil {
+	if err := nano.Init(t.Context(), o.Init, nano.Options{Config: "nano", Set: map[string]string{"vision_config.intermediate_size": "256"}, Seed: 2}); err != nil {
 		t.Fatal(err)
 	}
 	o.Recipe, o.Out = short(from.Init), filepath.Join(t.TempDir(), "out")
 	if _, err := New(orttest.Environment(t), o); err == nil || !strings.Contains(err.Error(), "the model to train has") {
-		t.Errorf("encoders of other features: %v", err)
+		t.Errorf("encoders of another size: %v", err)
 	}
 }
 

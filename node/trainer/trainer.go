@@ -227,6 +227,9 @@ func trains(c *config.Config) error {
 	if c.RobotConfig == nil || c.PooledGrid() != 1 || c.STLLM3D {
 		return errors.New("the trainer knows models of the robot profile with one pooled token a frame (as `stllm model init --config nano` makes them); the published profile is fine-tuned on items: stllm train --items")
 	}
+	if o := c.RobotConfig; o.VoxelFeatures != config.StatFeatures {
+		return fmt.Errorf("config field robot_config.voxel_features is %s: the trainer's kitchens hold %s only", o.VoxelFeatures, config.StatFeatures)
+	}
 	if c.TieWordEmbeddings {
 		return errors.New("config field tie_word_embeddings is true: the trainer keeps the words as they are and needs a head of its own")
 	}

@@ -57,7 +57,7 @@ byte in one file and what is trained as float32 in another. Items that are broke
 	fl := cmd.Flags()
 	fl.StringVar(&f.config, "config", "nano", "what to train from nothing: nano")
 	fl.StringToStringVar(&f.set, "set", nil, "fields of the config with other values, for example robot_config.start_frame=false; may be repeated")
-	fl.StringVar(&f.encoders, "encoders", "", "model folder to take point encoder, vision tower and projector from; their stages are left out, unless --steps names them")
+	fl.StringVar(&f.encoders, "encoders", "", "model folder, or nano, to take point encoder, vision tower and projector from; their stages are left out, unless --steps names them")
 	fl.StringVar(&f.init, "init", "", "model folder to fine-tune, or nano")
 	f.tune.add(fl)
 	fl.StringVar(&f.data, "data", "", "folder of kitchens; those that are absent are made (0.6 s and 1.2 MB each)")
@@ -138,12 +138,15 @@ func (a *app) train(cmd *cobra.Command, f trainFlags) error {
 		return fmt.Errorf("--until is %q, expected one of %s", f.until, strings.Join(trainer.Stages(), ", "))
 	}
 	start := f.init
-	if start != "" {
-		dir, err := (&modelFlags{dir: start}).folder(cmd.Context())
+	for _, named := range []*string{&start, &f.encoders} {
+		if *named == "" {
+			continue
+		}
+		dir, err := (&modelFlags{dir: *named}).folder(cmd.Context())
 		if err != nil {
 			return err
 		}
-		start = dir
+		*named = dir
 	}
 	env, err := ort.OpenDefault()
 	if err != nil {
