@@ -47,7 +47,10 @@ func put(tree map[string]any, path, value string) error {
 			kind = kind.Elem()
 		}
 		inner, ok := tree[name].(map[string]any)
-		if kind.Kind() != reflect.Struct || !ok {
+		if kind.Kind() == reflect.Struct && !ok {
+			return fmt.Errorf("config: no field %q: this config (profile %v) has no %s", path, tree["profile"], strings.Join(names[:i+1], "."))
+		}
+		if kind.Kind() != reflect.Struct {
 			return fmt.Errorf("config: no field %q: %s has no fields", path, strings.Join(names[:i+1], "."))
 		}
 		tree = inner

@@ -31,7 +31,7 @@ func TestWith(t *testing.T) {
 			t.Errorf("%s=%s: %v, expected %q", path, value[0], err, value[1])
 		}
 	}
-	if _, err := Default().With(map[string]string{"robot_config.near": "1"}); err == nil {
-		t.Error("the published profile has no robot_config")
+	if _, err := Default().With(map[string]string{"robot_config.near": "1"}); err == nil || !strings.Contains(err.Error(), "(profile published) has no robot_config") {
+		t.Errorf("the published profile: %v", err)
 	}
 }
