@@ -31,7 +31,7 @@ func (r *Rectifier) PatchDepths(d *imaging.Depth, side int, near, far float64) (
 	if side < 1 || side > min(w, h) {
 		return nil, fmt.Errorf("patch depths: %d patches a side of a picture of %d×%d, expected 1 to its pixels", side, w, h)
 	}
-	if off := float64(d.Width) * float64(h) / (float64(d.Height) * float64(w)); math.Abs(off-1) > aspect {
+	if !SameAspect(d.Width, d.Height, w, h) {
 		return nil, fmt.Errorf("depth image is %d×%d, the picture %d×%d, which is another aspect: depth must be registered (aligned) to the colour camera", d.Width, d.Height, w, h)
 	}
 	out := make([]float32, 0, side*side)
@@ -43,6 +43,12 @@ func (r *Rectifier) PatchDepths(d *imaging.Depth, side int, near, far float64) (
 		}
 	}
 	return out, nil
+}
+
+// SameAspect tells whether a depth image of some size fits a picture of another: the same view in another resolution.
+func SameAspect(width, height, pictureWidth, pictureHeight int) bool {
+	off := float64(width) * float64(pictureHeight) / (float64(height) * float64(pictureWidth))
+	return math.Abs(off-1) <= aspect
 }
 
 // sampler reads depth around places of the rectified picture.

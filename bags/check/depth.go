@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stllm/stllm/bags"
+	"github.com/stllm/stllm/calibration"
 	"github.com/stllm/stllm/msgs"
 	"github.com/stllm/stllm/node/imaging"
 )
@@ -111,7 +112,7 @@ func (e *exam) concludeDepth() {
 		r.add(Warning, "depth", fmt.Sprintf("%s is in frame %q, the pictures in %q: its images are refused", d.topic, d.frame, e.frame), align)
 		return
 	}
-	if off := float64(d.width) * float64(e.height) / (float64(d.height) * float64(max(1, e.width))); e.width > 0 && (off < 0.99 || off > 1.01) {
+	if e.width > 0 && !calibration.SameAspect(d.width, d.height, e.width, e.height) {
 		r.add(Warning, "depth", fmt.Sprintf("depth images on %s are %d×%d, pictures %d×%d: another aspect, so they are refused", d.topic, d.width, d.height, e.width, e.height), align)
 		return
 	}

@@ -33,6 +33,12 @@ func Directions() []string {
 	return []string{"front", "back", "left", "right", "front-left", "front-right", "back-left", "back-right", "here"}
 }
 
+// The thresholds of [Direction] in metres that kitchens' answers are told by, where nothing else is said.
+const (
+	MainAxis = 1.0
+	SideAxis = 0.7
+)
+
 // Direction is REA's rule: which of [Directions] a place is in that is x to the right and z ahead, in the units of the
 // thresholds. An axis counts beyond main, and the other one joins it beyond side. The names are ours: front for forward, here
 // for centered.

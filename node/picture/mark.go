@@ -51,9 +51,6 @@ func Mark(in Input, boxes []Box, at int64, answer, about string) []Box {
 	return slices.DeleteFunc(out, func(b Box) bool { return b.Small && !b.Asked && !b.Answered })
 }
 
-// From here on an axis counts for a direction, and the other one joins it, metres: the rule of the answers that kitchens come with.
-const mainAxis, sideAxis = 1.0, 0.7
-
 // onPlace is how far from a thing a place may be that belongs to it, metres.
 const onPlace = 0.3
 
@@ -70,7 +67,7 @@ func (in *Input) meant(answer string, boxes []Box, all []int) []int {
 	there := slices.DeleteFunc(slices.Clone(all), func(i int) bool {
 		return !slices.ContainsFunc(boxes[i].grid(), func(p r3.Vec) bool {
 			p = ego.Apply(p)
-			return label.Direction(p.X, p.Y, mainAxis, sideAxis) == told
+			return label.Direction(p.X, p.Y, label.MainAxis, label.SideAxis) == told
 		})
 	})
 	if len(there) == 0 {

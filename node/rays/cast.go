@@ -251,11 +251,16 @@ func (g Grid) cast(views []View, miss float64) ([]float64, error) {
 			return nil, fmt.Errorf("patch places: view %d: %w", i, err)
 		}
 		for j := 0; j < len(directions); j += 3 {
-			p := v.Pose.Apply(r3.Vec{X: miss * directions[j], Y: miss * directions[j+1], Z: miss * directions[j+2]})
+			p := v.along(directions[j:], miss)
 			places = append(places, p.X, p.Y, p.Z)
 		}
 	}
 	return places, nil
+}
+
+// along is the place at a distance along a ray of the camera's frame, in the fixed frame.
+func (v View) along(direction []float64, distance float64) r3.Vec {
+	return v.Pose.Apply(r3.Scale(distance, r3.Vec{X: direction[0], Y: direction[1], Z: direction[2]}))
 }
 
 // measured puts the patches of one view that have a depth where it says.
@@ -269,7 +274,7 @@ func (v View) measured(places []float64, depth []float32, side int, o CastOption
 		if !(t >= o.Near && t <= o.Far) {
 			continue
 		}
-		p := v.Pose.Apply(r3.Vec{X: t * directions[3*j], Y: t * directions[3*j+1], Z: t * directions[3*j+2]})
+		p := v.along(directions[3*j:], t)
 		places[3*j], places[3*j+1], places[3*j+2] = p.X, p.Y, p.Z
 	}
 	return nil

@@ -96,28 +96,24 @@ func (r *Robot) connectInputs() error {
 	}
 	type input struct {
 		k      kind
-		source int
 		name   string
 		sample msgs.Message
 		qos    transport.QoS
 	}
 	// Transforms and intrinsics first, so that the first frames find them.
 	inputs := []input{
-		{kindTFStatic, 0, "/tf_static", &msgs.TFMessage{}, p.QoSTFStatic()},
-		{kindTF, 0, "/tf", &msgs.TFMessage{}, p.QoSTF()},
-		{kindCameraInfo, 0, names.info, &msgs.CameraInfo{}, p.QoSCameraInfo()},
-		{kindMap, 0, names.mapPoints, &msgs.PointCloud2{}, p.QoSMap()},
-	}
-	if p.ImageTransport != "compressed" {
-		inputs = append(inputs, input{kindImage, sourceRaw, names.image, &msgs.Image{}, p.QoSImage()})
-	}
-	if p.ImageTransport != "raw" {
-		inputs = append(inputs, input{kindImage, sourceCompressed, names.compressed, &msgs.CompressedImage{}, p.QoSImage()})
+		{kindTFStatic, "/tf_static", &msgs.TFMessage{}, p.QoSTFStatic()},
+		{kindTF, "/tf", &msgs.TFMessage{}, p.QoSTF()},
+		{kindCameraInfo, names.info, &msgs.CameraInfo{}, p.QoSCameraInfo()},
+		{kindMap, names.mapPoints, &msgs.PointCloud2{}, p.QoSMap()},
 	}
 	for _, in := range inputs {
-		if err := r.subscribe(false, in.k, in.source, in.name, in.sample, in.qos); err != nil {
+		if err := r.subscribe(false, in.k, 0, in.name, in.sample, in.qos); err != nil {
 			return err
 		}
+	}
+	if err := r.connectImages(kindImage, p.ImageTransport, names.image, names.compressed); err != nil {
+		return err
 	}
 	if r.measures {
 		if err := r.connectDepth(); err != nil {
@@ -125,6 +121,20 @@ func (r *Robot) connectInputs() error {
 		}
 	}
 	r.log.Info().Str("image", names.image).Str("camera_info", names.info).Str("map", names.mapPoints).Str("fixed_frame", p.FixedFrame).Msg("listening")
+	return nil
+}
+
+// connectImages subscribes to images of a kind as they are, compressed, or both where the transport is left open.
+func (r *Robot) connectImages(k kind, transport, raw, compressed string) error {
+	qos := r.cfg.Params.QoSImage()
+	if transport != "compressed" {
+		if err := r.subscribe(false, k, sourceRaw, raw, &msgs.Image{}, qos); err != nil {
+			return err
+		}
+	}
+	if transport != "raw" {
+		return r.subscribe(false, k, sourceCompressed, compressed, &msgs.CompressedImage{}, qos)
+	}
 	return nil
 }
 

@@ -112,15 +112,8 @@ func (r *Robot) connectDepth() error {
 	if err != nil {
 		return err
 	}
-	if p.DepthTransport != "compressed" {
-		if err := r.subscribe(false, kindDepth, sourceRaw, names.depth, &msgs.Image{}, p.QoSImage()); err != nil {
-			return err
-		}
-	}
-	if p.DepthTransport != "raw" {
-		if err := r.subscribe(false, kindDepth, sourceCompressed, names.compressedDepth, &msgs.CompressedImage{}, p.QoSImage()); err != nil {
-			return err
-		}
+	if err := r.connectImages(kindDepth, p.DepthTransport, names.depth, names.compressedDepth); err != nil {
+		return err
 	}
 	r.log.Info().Str("depth", names.depth).Msg("listening for registered depth images")
 	return nil

@@ -2,11 +2,11 @@ package trainer
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/gob"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -152,9 +152,5 @@ func readScene(path string) (*scene, error) {
 }
 
 func writeScene(path string, s *scene) error {
-	var b bytes.Buffer
-	if err := gob.NewEncoder(&b).Encode(s); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return wholefile.Write(path, b.Bytes())
+	return wholefile.Stream(path, func(w io.Writer) error { return gob.NewEncoder(w).Encode(s) })
 }

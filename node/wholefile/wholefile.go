@@ -3,8 +3,10 @@
 package wholefile
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -16,14 +18,22 @@ const Ending = ".partial"
 
 // Write writes data beside path and renames it. Several may write the same path at a time: one of them stays.
 func Write(path string, data []byte) error {
+	return Stream(path, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// Stream is Write for what is made as it is written, through a buffer.
+func Stream(path string, write func(w io.Writer) error) error {
 	made := fmt.Sprintf("%s.%08x%s", path, rand.Uint32(), Ending)
 	return finish(made, path, func(made string) error {
 		f, err := os.OpenFile(made, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 		if err != nil {
 			return err
 		}
-		_, err = f.Write(data)
-		return errors.Join(err, f.Close())
+		b := bufio.NewWriterSize(f, 1<<16)
+		return errors.Join(write(b), b.Flush(), f.Close())
 	})
 }
 

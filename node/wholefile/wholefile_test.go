@@ -2,6 +2,7 @@ package wholefile
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -50,6 +51,13 @@ func TestWhole(t *testing.T) {
 		if got := content(t, dir); len(got) != 1 || got["a.bag"] != "old" {
 			t.Errorf("broken off: the folder has %v", got)
 		}
+	}
+	err := Stream(path, func(w io.Writer) error {
+		_, err := io.WriteString(w, strings.Repeat("ha", 1<<17)) // more than the buffer holds
+		return errors.Join(err, full)
+	})
+	if got := content(t, dir); !errors.Is(err, full) || len(got) != 1 || got["a.bag"] != "old" {
+		t.Errorf("a stream broken off: %v, the folder has %d files", err, len(got))
 	}
 	if err := Make(path, func(made string) error { return os.WriteFile(made, []byte("new"), 0o644) }); err != nil {
 		t.Fatal(err)

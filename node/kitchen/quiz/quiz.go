@@ -129,8 +129,8 @@ func (o Options) WithDefaults() (Options, error) {
 		err = fmt.Errorf("questions: margin is %g, expected 0 to 0.5 m", o.Margin)
 	}
 	t := &o.Thresholds
-	num(&t.Main, 1.0, 0.1, 10, "main threshold")
-	num(&t.Side, 0.7, 0.1, 10, "side threshold")
+	num(&t.Main, label.MainAxis, 0.1, 10, "main threshold")
+	num(&t.Side, label.SideAxis, 0.1, 10, "side threshold")
 	num(&t.Same, 0.3, 0.01, 5, "same threshold")
 	num(&t.Trend, 0.4, 0.01, 5, "trend threshold")
 	num(&t.Ahead, 30, 1, 89, "ahead threshold")

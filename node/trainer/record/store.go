@@ -2,12 +2,12 @@ package record
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/gob"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -93,11 +93,7 @@ func (s *Store) read(seed uint64) (*Record, error) {
 
 // write puts the file in its place in one step, so that a killed run leaves no half record.
 func (s *Store) write(r *Record) error {
-	var b bytes.Buffer
-	err := gob.NewEncoder(&b).Encode(r)
-	if err == nil {
-		err = wholefile.Write(s.path(r.Seed), b.Bytes())
-	}
+	err := wholefile.Stream(s.path(r.Seed), func(w io.Writer) error { return gob.NewEncoder(w).Encode(r) })
 	if err != nil {
 		return fmt.Errorf("data folder: record of seed %d: %w", r.Seed, err)
 	}
